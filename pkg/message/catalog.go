@@ -1,0 +1,158 @@
+// Package message turns a one-time code into the words that reach a person: a short message or an email, in the person's language.
+//
+// It promises that the digits come first in a short message and stand unbroken; that a short message of an app with a web origin
+// ends with the line browsers fill the code in from (WebOTP), and that no name, payee or amount can put a line of its own, or a
+// look-alike of that line, into a message; that email has no link, no image and nothing that tells the sender it was opened.
+//
+// Wording lives in locales/active.<tag>.json (go-i18n's format), one file a language. [New] refuses catalogs in which a message, a
+// placeholder or a plural form is missing, so a half-translated language fails the build's tests, not a login.
+//
+// A short message is written in the GSM 7-bit alphabet (3GPP TS 23.038) where the language reads well in it, so that it fits one
+// segment of 160 septets: en, de, es, fr, it and, but for a last minute ("1 minutę"), pl. Spanish says "clave" there for that reason.
+// Czech and Japanese are sent as UCS-2, 70 characters a segment: Czech without its diacritics would look like a forgery, and a
+// message that people are to trust may cost a second segment. Names outside the GSM alphabet change the encoding in any language.
+package message
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"strings"
+	"sync"
+	"sync/atomic"
+	texttemplate "text/template"
+
+	"github.com/nicksnyder/go-i18n/v2/i18n"
+	"golang.org/x/text/language"
+)
+
+//go:embed locales/active.*.json templates/*.tmpl
+var files embed.FS
+
+// ErrInput is wrapped by every error of [Catalog.SMS] and [Catalog.Email] that the input is to blame for. Trying again is of no use.
+var ErrInput = errors.New("message input not usable")
+
+// maxRemembered bounds the locale names whose match is remembered. Names come from apps and their users, so the memory must not grow
+// with them; real traffic asks for a few dozen.
+const maxRemembered = 512
+
+// A Catalog holds the compiled wording of every locale. It is safe for concurrent use; make one and keep it.
+type Catalog struct {
+	locales []*locale // English first, the rest by tag; in the order of the matcher
+	byName  map[string]*locale
+	matcher language.Matcher
+	html    *template.Template
+	text    *texttemplate.Template
+
+	// matched remembers what asked names were matched to (nil: to nothing). Readers take no lock: writers replace the map.
+	matched   atomic.Pointer[map[string]*locale]
+	rememberM sync.Mutex
+}
+
+// New parses and compiles the embedded catalogs and templates. It fails when a catalog lacks a message, a placeholder or a plural form.
+func New() (*Catalog, error) { return load(files) }
+
+func load(fsys fs.FS) (*Catalog, error) {
+	paths, err := fs.Glob(fsys, "locales/active.*.json")
+	if err != nil {
+		return nil, fmt.Errorf("list message catalogs: %w", err)
+	}
+	bundle := i18n.NewBundle(language.English)
+	for _, path := range paths {
+		file, err := bundle.LoadMessageFileFS(fsys, path)
+		if err != nil {
+			return nil, fmt.Errorf("read message catalog %s: %w", path, err)
+		}
+		if want := "locales/active." + file.Tag.String() + ".json"; path != want {
+			return nil, fmt.Errorf("read message catalog %s: its language would be written %s", path, want)
+		}
+	}
+
+	c := &Catalog{byName: make(map[string]*locale)}
+	tags := bundle.LanguageTags() // English is first: it is the bundle's default
+	for _, tag := range tags {
+		l, err := compile(bundle, tag)
+		if err != nil {
+			return nil, fmt.Errorf("compile message catalog %s: %w", tag, err)
+		}
+		if err := l.sameShape(c.locales); err != nil {
+			return nil, fmt.Errorf("compile message catalog %s: %w", tag, err)
+		}
+		c.locales = append(c.locales, l)
+		c.byName[l.name] = l
+	}
+	c.matcher = language.NewMatcher(tags)
+	c.matched.Store(&map[string]*locale{})
+
+	if c.html, err = template.ParseFS(fsys, "templates/email.html.tmpl"); err != nil {
+		return nil, fmt.Errorf("parse email template: %w", err)
+	}
+	if c.text, err = texttemplate.ParseFS(fsys, "templates/email.txt.tmpl"); err != nil {
+		return nil, fmt.Errorf("parse email template: %w", err)
+	}
+	return c, nil
+}
+
+// Locales returns the BCP 47 tags that messages are written in, English first.
+func (c *Catalog) Locales() []string {
+	names := make([]string, len(c.locales))
+	for i, l := range c.locales {
+		names[i] = l.name
+	}
+	return names
+}
+
+// locale picks the wording for a message: the best match of what was asked for, else of the app's default, else English.
+func (c *Catalog) locale(asked, fallback string) *locale {
+	if l := c.match(asked); l != nil {
+		return l
+	}
+	if l := c.match(fallback); l != nil {
+		return l
+	}
+	return c.locales[0]
+}
+
+// match returns the locale that a reader of the named language understands best by CLDR's language matching, nil for none. What is
+// not a language tag, or is longer than any real one, matches nothing.
+func (c *Catalog) match(name string) *locale {
+	if l, ok := c.byName[name]; ok {
+		return l
+	}
+	if name == "" || len(name) > maxTag {
+		return nil
+	}
+	if l, ok := (*c.matched.Load())[name]; ok {
+		return l
+	}
+	var l *locale
+	tag, err := language.Parse(name)
+	// A ValueError says that some subtag is well-formed but not known ("de-XY"); the rest of the tag still tells the language.
+	if _, unknown := errors.AsType[language.ValueError](err); err == nil || unknown {
+		if _, i, confidence := c.matcher.Match(tag); confidence > language.No {
+			l = c.locales[i]
+		}
+	}
+	c.remember(name, l)
+	return l
+}
+
+// maxTag is the longest language tag looked at, in bytes; RFC 5646, section 4.4.1, asks for room for 35.
+const maxTag = 35
+
+func (c *Catalog) remember(name string, l *locale) {
+	c.rememberM.Lock()
+	defer c.rememberM.Unlock()
+	old := *c.matched.Load()
+	if len(old) >= maxRemembered {
+		return
+	}
+	grown := make(map[string]*locale, len(old)+1)
+	for k, v := range old {
+		grown[k] = v
+	}
+	grown[strings.Clone(name)] = l // the name may be a slice of a whole request, which must not be kept alive
+	c.matched.Store(&grown)
+}

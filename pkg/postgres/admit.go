@@ -1,0 +1,419 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"github.com/otpost/otpost/pkg/otp"
+)
+
+// Challenges is the store of the challenge worker.
+type Challenges struct{ db *DB }
+
+// NewChallenges returns the store.
+func NewChallenges(db *DB) *Challenges { return &Challenges{db} }
+
+// An Account names a user of an app.
+type Account struct {
+	AppID int
+	User  string
+}
+
+// A Factor is what a user has enrolled, as far as a challenge is concerned.
+type Factor struct {
+	ID     uuid.UUID
+	Kind   otp.FactorKind
+	Mask   string
+	Digits int    // of TOTP
+	Sealed []byte // the address; nil for a factor that has none
+}
+
+// An OpenChallenge is one that a user could still answer.
+type OpenChallenge struct {
+	ID             uuid.UUID
+	Session, Login string
+}
+
+// UserState is what a decision about a login rests on.
+type UserState struct {
+	Budget  otp.Budget
+	Factors []Factor        // active ones, oldest first
+	Open    []OpenChallenge // oldest first
+}
+
+// An Admission asks for one login to be decided.
+type Admission struct {
+	Account
+	Key       uuid.UUID // keyed digest of the app's event id
+	Challenge uuid.UUID // the id that a challenge of this login would have
+}
+
+// A NewChallenge is a challenge to be stored.
+type NewChallenge struct {
+	Session, Login  string
+	Factor          otp.FactorKind
+	Nonce           []byte
+	KeyID           uint32
+	Digits          int
+	Transaction     *otp.Transaction
+	Locale          string
+	ToSMS, ToEmail  []byte // sealed; nil for none
+	MaskSMS         string
+	MaskEmail       string
+	Methods         []string
+	Attempts, Sends int // the most of each
+	NextSendAt      time.Time
+	ExpiresAt       time.Time
+}
+
+// A Decision is what becomes of a login.
+type Decision struct {
+	Outcome    string // issued, skipped or refused, as pkg/event names them
+	Reason     string
+	RetryAfter time.Duration
+	Challenge  *NewChallenge // of issued
+	Supersede  int           // how many of the user's oldest open challenges give way
+}
+
+// Admitted is a login as the database now holds it.
+type Admitted struct {
+	Decision
+	Repeat     bool            // the login had been decided before; Decision tells how, without Challenge
+	ID         uuid.UUID       // of its challenge
+	Superseded []OpenChallenge // ended by it
+	Deferred   bool            // another process was deciding a login with the same id: ask again
+}
+
+// An OutboxEvent is an event that must go out although no message of a stream would bring it again.
+type OutboxEvent struct {
+	ID, Subject string
+	Payload     []byte
+}
+
+// Admit decides a batch of logins in one transaction. decide is called once for each login that was not decided before, in the order of the batch; of two
+// with the same key the second is a repeat of the first. ended makes the events of a superseded challenge, written to the outbox with the change.
+// Afterwards every result is committed. An error means that nothing was.
+func (s *Challenges) Admit(ctx context.Context, now time.Time, batch []Admission, decide func(i int, u UserState) Decision,
+	outbox func(i int, a Admitted) []OutboxEvent,
+) ([]Admitted, []OutboxEvent, error) {
+	out := make([]Admitted, len(batch))
+	var events []OutboxEvent
+	err := s.db.tx(ctx, "admit logins", func(tx *sqlx.Tx) error {
+		accounts, err := lockAccounts(ctx, tx, now, accountsOf(batch))
+		if err != nil {
+			return err
+		}
+		known, err := knownLogins(ctx, tx, batch)
+		if err != nil {
+			return err
+		}
+		fresh := make([]int, 0, len(batch))
+		first := make(map[loginKey]int, len(batch))
+		for i, a := range batch {
+			k := loginKey{a.AppID, a.Key}
+			if was, ok := known[k]; ok {
+				out[i] = was
+				continue
+			}
+			if _, twice := first[k]; !twice {
+				first[k] = i
+				fresh = append(fresh, i)
+			}
+		}
+		if err := decideFresh(ctx, tx, now, batch, fresh, accounts, decide, out); err != nil {
+			return err
+		}
+		for i, a := range batch { // repeats inside the batch
+			if j, ok := first[loginKey{a.AppID, a.Key}]; ok && j != i {
+				out[i] = out[j]
+				out[i].Repeat, out[i].Superseded = true, nil
+			}
+		}
+		events = events[:0]
+		for _, i := range fresh {
+			if !out[i].Deferred {
+				events = append(events, outbox(i, out[i])...)
+			}
+		}
+		return insertOutbox(ctx, tx, now, events)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return out, events, nil
+}
+
+type loginKey struct {
+	app int
+	key uuid.UUID
+}
+
+// decideFresh decides the logins of the given indexes and stores what became of them.
+func decideFresh(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admission, fresh []int, accounts map[Account]otp.Budget,
+	decide func(int, UserState) Decision, out []Admitted,
+) error {
+	if len(fresh) == 0 {
+		return nil
+	}
+	users := make([]Account, 0, len(fresh))
+	for _, i := range fresh {
+		users = append(users, batch[i].Account)
+	}
+	factors, err := factorsOf(ctx, tx, users)
+	if err != nil {
+		return err
+	}
+	open, err := openChallenges(ctx, tx, now, users)
+	if err != nil {
+		return err
+	}
+	for _, i := range fresh {
+		a := batch[i]
+		d := decide(i, UserState{Budget: accounts[a.Account], Factors: factors[a.Account], Open: open[a.Account]})
+		out[i] = Admitted{Decision: d, ID: a.Challenge}
+		if d.Challenge == nil {
+			continue
+		}
+		mine := open[a.Account]
+		n := min(d.Supersede, len(mine))
+		out[i].Superseded = mine[:n:n]
+		open[a.Account] = append(mine[n:len(mine):len(mine)], OpenChallenge{ID: a.Challenge, Session: d.Challenge.Session, Login: d.Challenge.Login})
+	}
+	won, err := insertLogins(ctx, tx, now, batch, fresh, out)
+	if err != nil {
+		return err
+	}
+	kept := fresh[:0:0]
+	for _, i := range fresh {
+		if won[loginKey{batch[i].AppID, batch[i].Key}] {
+			kept = append(kept, i)
+			continue
+		}
+		// The same event id, for another user, is being decided elsewhere. Its challenge is not ours to make.
+		out[i] = Admitted{Deferred: true}
+	}
+	return storeChallenges(ctx, tx, now, batch, kept, out)
+}
+
+func accountsOf(batch []Admission) []Account {
+	seen := make(map[Account]bool, len(batch))
+	users := make([]Account, 0, len(batch))
+	for _, a := range batch {
+		if !seen[a.Account] {
+			seen[a.Account] = true
+			users = append(users, a.Account)
+		}
+	}
+	return users
+}
+
+// accountArrays lays accounts out as two array parameters.
+func accountArrays(users []Account) (pq.Int64Array, pq.StringArray) {
+	apps, names := make(pq.Int64Array, len(users)), make(pq.StringArray, len(users))
+	for i, u := range users {
+		apps[i], names[i] = int64(u.AppID), u.User
+	}
+	return apps, names
+}
+
+// lockAccounts takes the accounts, in order, until the end of the transaction and returns their budgets.
+func lockAccounts(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Account) (map[Account]otp.Budget, error) {
+	apps, names := accountArrays(users)
+	var rows []struct {
+		AppID     int          `db:"app_id"`
+		User      string       `db:"user_id"`
+		Failures  int          `db:"failures"`
+		WaitUntil sql.NullTime `db:"wait_until"`
+		LockedAt  sql.NullTime `db:"locked_at"`
+	}
+	if err := tx.SelectContext(ctx, &rows, query("accounts_lock"), apps, names, now); err != nil {
+		return nil, fmt.Errorf("lock accounts: %w", err)
+	}
+	out := make(map[Account]otp.Budget, len(rows))
+	for _, r := range rows {
+		out[Account{r.AppID, r.User}] = otp.Budget{Failures: r.Failures, WaitUntil: nullTime(r.WaitUntil), Locked: r.LockedAt.Valid}
+	}
+	return out, nil
+}
+
+func knownLogins(ctx context.Context, tx *sqlx.Tx, batch []Admission) (map[loginKey]Admitted, error) {
+	apps, keys := make(pq.Int64Array, len(batch)), make(pq.StringArray, len(batch))
+	for i, a := range batch {
+		apps[i], keys[i] = int64(a.AppID), a.Key.String()
+	}
+	var rows []struct {
+		AppID      int       `db:"app_id"`
+		Key        uuid.UUID `db:"key"`
+		Challenge  uuid.UUID `db:"challenge_id"`
+		Outcome    string    `db:"outcome"`
+		Reason     string    `db:"reason"`
+		RetryAfter int       `db:"retry_after"`
+	}
+	if err := tx.SelectContext(ctx, &rows, query(guarded("logins_known")), apps, keys); err != nil {
+		return nil, fmt.Errorf("look for known logins: %w", err)
+	}
+	out := make(map[loginKey]Admitted, len(rows))
+	for _, r := range rows {
+		out[loginKey{r.AppID, r.Key}] = Admitted{
+			Decision: Decision{Outcome: r.Outcome, Reason: r.Reason, RetryAfter: time.Duration(r.RetryAfter) * time.Second},
+			Repeat:   true, ID: r.Challenge,
+		}
+	}
+	return out, nil
+}
+
+func factorsOf(ctx context.Context, tx *sqlx.Tx, users []Account) (map[Account][]Factor, error) {
+	apps, names := accountArrays(users)
+	var rows []struct {
+		AppID  int           `db:"app_id"`
+		User   string        `db:"user_id"`
+		ID     uuid.UUID     `db:"id"`
+		Kind   string        `db:"kind"`
+		Mask   string        `db:"mask"`
+		Digits sql.NullInt32 `db:"digits"`
+		Sealed []byte        `db:"sealed"`
+	}
+	if err := tx.SelectContext(ctx, &rows, query("factors_of_users"), apps, names); err != nil {
+		return nil, fmt.Errorf("read factors: %w", err)
+	}
+	out := map[Account][]Factor{}
+	seen := map[uuid.UUID]bool{} // a user may be in the batch twice
+	for _, r := range rows {
+		if seen[r.ID] {
+			continue
+		}
+		seen[r.ID] = true
+		k := Account{r.AppID, r.User}
+		out[k] = append(out[k], Factor{ID: r.ID, Kind: otp.FactorKind(r.Kind), Mask: r.Mask, Digits: int(r.Digits.Int32), Sealed: r.Sealed})
+	}
+	return out, nil
+}
+
+// oldestOpen is the lowest id that an open challenge can have: none lives longer than ten minutes, and an event's time may be ten minutes behind.
+func oldestOpen(now time.Time) uuid.UUID { return floorID(now.Add(-25 * time.Minute)) }
+
+// floorID is the lowest UUIDv7 of a time.
+func floorID(t time.Time) uuid.UUID {
+	id := otp.ChallengeID(t, [32]byte{})
+	id[6], id[8] = 0, 0
+	return id
+}
+
+func openChallenges(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Account) (map[Account][]OpenChallenge, error) {
+	apps, names := accountArrays(users)
+	var rows []struct {
+		AppID   int       `db:"app_id"`
+		User    string    `db:"user_id"`
+		ID      uuid.UUID `db:"id"`
+		Session string    `db:"session"`
+		Login   string    `db:"login"`
+	}
+	if err := tx.SelectContext(ctx, &rows, query("challenges_open_of_users"), apps, names, now, oldestOpen(now)); err != nil {
+		return nil, fmt.Errorf("read open challenges: %w", err)
+	}
+	out := map[Account][]OpenChallenge{}
+	seen := map[uuid.UUID]bool{}
+	for _, r := range rows {
+		if seen[r.ID] {
+			continue
+		}
+		seen[r.ID] = true
+		k := Account{r.AppID, r.User}
+		out[k] = append(out[k], OpenChallenge{ID: r.ID, Session: r.Session, Login: r.Login})
+	}
+	return out, nil
+}
+
+func insertLogins(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admission, fresh []int, out []Admitted) (map[loginKey]bool, error) {
+	n := len(fresh)
+	apps, keys, ids := make(pq.Int64Array, n), make(pq.StringArray, n), make(pq.StringArray, n)
+	outcomes, reasons, waits := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.Int64Array, n)
+	for j, i := range fresh {
+		apps[j], keys[j], ids[j] = int64(batch[i].AppID), guardedKey(batch[i].Key).String(), batch[i].Challenge.String()
+		outcomes[j], reasons[j], waits[j] = out[i].Outcome, out[i].Reason, int64(otp.Seconds(out[i].RetryAfter))
+	}
+	var rows []struct {
+		AppID int       `db:"app_id"`
+		Key   uuid.UUID `db:"key"`
+	}
+	if err := tx.SelectContext(ctx, &rows, query("logins_insert"), apps, keys, ids, outcomes, reasons, waits, now); err != nil {
+		return nil, fmt.Errorf("store logins: %w", err)
+	}
+	won := make(map[loginKey]bool, len(rows))
+	for _, r := range rows {
+		won[loginKey{r.AppID, r.Key}] = true
+	}
+	return won, nil
+}
+
+// storeChallenges writes the challenges and first deliveries of the given indexes and ends what they supersede.
+func storeChallenges(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admission, kept []int, out []Admitted) error {
+	var rows challengeRows
+	var superseded []uuid.UUID
+	for _, i := range kept {
+		if c := out[i].Challenge; c != nil {
+			rows.add(batch[i], c)
+		}
+		for _, o := range out[i].Superseded {
+			superseded = append(superseded, o.ID)
+		}
+	}
+	if err := rows.insert(ctx, tx, now); err != nil {
+		return err
+	}
+	if len(superseded) == 0 {
+		return nil
+	}
+	sort.Slice(superseded, func(a, b int) bool { return superseded[a].String() < superseded[b].String() })
+	var ended []uuid.UUID
+	if err := tx.SelectContext(ctx, &ended, query("challenges_supersede"), pq.Array(superseded), now); err != nil {
+		return fmt.Errorf("supersede challenges: %w", err)
+	}
+	done := make(map[uuid.UUID]bool, len(ended))
+	for _, id := range ended {
+		done[id] = true
+	}
+	for _, i := range kept { // one that was verified or cancelled meanwhile has its own end
+		var really []OpenChallenge
+		for _, o := range out[i].Superseded {
+			if done[o.ID] {
+				really = append(really, o)
+			}
+		}
+		out[i].Superseded = really
+	}
+	return withdraw(ctx, tx, now, ended, string(otp.Superseded))
+}
+
+// withdraw takes back what has not been handed to a provider yet.
+func withdraw(ctx context.Context, tx *sqlx.Tx, now time.Time, ended []uuid.UUID, reason string) error {
+	if len(ended) == 0 {
+		return nil
+	}
+	if _, err := tx.ExecContext(ctx, query("deliveries_withdraw"), pq.Array(ended), reason, now); err != nil {
+		return fmt.Errorf("withdraw deliveries: %w", err)
+	}
+	return nil
+}
+
+func insertOutbox(ctx context.Context, tx *sqlx.Tx, now time.Time, events []OutboxEvent) error {
+	if len(events) == 0 {
+		return nil
+	}
+	n := len(events)
+	ids, subjects, payloads := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.ByteaArray, n)
+	for i, e := range events {
+		ids[i], subjects[i], payloads[i] = e.ID, e.Subject, e.Payload
+	}
+	if _, err := tx.ExecContext(ctx, query("outbox_insert"), ids, subjects, payloads, now); err != nil {
+		return fmt.Errorf("write outbox: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+-- Admitting a batch of logins: one transaction, each statement for the whole batch.
+
+-- name: accounts_lock
+-- Takes the accounts in order, makes those that are not there, and tells what they have left. The update is the lock.
+INSERT INTO accounts (app_id, user_id, touched_at)
+SELECT a, u, $3::timestamptz FROM unnest($1::integer[], $2::text[]) AS t (a, u) ORDER BY a, u
+ON CONFLICT (app_id, user_id) DO UPDATE SET touched_at = excluded.touched_at
+RETURNING app_id, user_id, failures, wait_until, locked_at
+
+-- name: logins_known
+SELECT l.app_id, l.key, l.challenge_id, l.outcome, l.reason, l.retry_after
+FROM unnest($1::integer[], $2::uuid[]) AS t (app_id, key)
+JOIN logins l USING (app_id, key)
+
+-- name: factors_of_users
+SELECT f.app_id, f.user_id, f.id, f.kind, f.mask, f.digits,
+       CASE WHEN f.kind <> 'totp' THEN f.sealed END AS sealed
+FROM unnest($1::integer[], $2::text[]) AS t (app_id, user_id)
+JOIN factors f USING (app_id, user_id)
+WHERE f.state = 'active'
+ORDER BY f.created_at, f.id
+
+-- name: challenges_open_of_users
+-- Open ones are young: the id's time prunes the partitions.
+SELECT c.app_id, c.user_id, c.id, c.session, c.login
+FROM unnest($1::integer[], $2::text[]) AS t (app_id, user_id)
+JOIN challenges c USING (app_id, user_id)
+WHERE c.state = 'open' AND c.expires_at > $3::timestamptz AND c.id >= $4::uuid
+ORDER BY c.created_at, c.id
+
+-- name: logins_insert
+INSERT INTO logins (app_id, key, challenge_id, outcome, reason, retry_after, created_at)
+SELECT a, k, c, o, r, w, $7::timestamptz
+FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::integer[]) AS t (a, k, c, o, r, w)
+ORDER BY a, k
+ON CONFLICT ON CONSTRAINT logins_once DO NOTHING
+RETURNING app_id, key
+
+-- name: challenges_supersede
+UPDATE challenges
+SET state = 'superseded', ended_at = $2
+WHERE id = ANY ($1::uuid[]) AND state = 'open'
+RETURNING id
+
+-- name: deliveries_withdraw
+UPDATE deliveries
+SET state = 'expired', reason = $2, updated_at = $3
+WHERE challenge_id = ANY ($1::uuid[]) AND state = 'queued'
+
+-- name: challenges_insert
+INSERT INTO challenges (id, app_id, user_id, session, login, factor, nonce, key_id, digits, amount, payee, locale, to_sms, mask_sms, to_email,
+                        mask_email, methods, max_attempts, sends, max_sends, next_send_at, created_at, expires_at)
+SELECT i, a, u, s, l, f, n, k, d, nullif(am, ''), nullif(pa, ''), lo, nullif(ts, ''), ms, nullif(te, ''), me, string_to_array(m, ','), ma, se,
+       mx, ns::timestamptz, $22::timestamptz, e::timestamptz
+FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bigint[], $9::smallint[], $10::text[],
+            $11::text[], $12::text[], $13::bytea[], $14::text[], $15::bytea[], $16::text[], $17::text[], $18::smallint[], $19::smallint[],
+            $20::smallint[], $21::text[], $23::text[])
+     AS t (i, a, u, s, l, f, n, k, d, am, pa, lo, ts, ms, te, me, m, ma, se, mx, ns, e)
+
+-- name: deliveries_insert
+INSERT INTO deliveries (challenge_id, attempt, channel, mask, created_at, updated_at)
+SELECT c, n, ch, m, $5::timestamptz, $5::timestamptz
+FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[]) AS t (c, n, ch, m)
+
+-- name: outbox_insert
+INSERT INTO outbox (id, subject, payload, created_at)
+SELECT i, s, p, $4::timestamptz FROM unnest($1::text[], $2::text[], $3::bytea[]) AS t (i, s, p)
+ON CONFLICT (id) DO NOTHING
+
+-- name: outbox_delete
+DELETE FROM outbox WHERE id = ANY ($1::text[])
+
+-- name: outbox_left
+-- What a process committed and did not live to publish. Locked, so that one sweeper publishes it; the rest skip it.
+SELECT id, subject, payload FROM outbox WHERE created_at < $1 ORDER BY created_at LIMIT 500 FOR UPDATE SKIP LOCKED
