@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -140,9 +139,3 @@ func nullTime(t sql.NullTime) time.Time {
 	}
 	return t.Time
 }
-
-// optionalTime is nullTime's inverse.
-func optionalTime(t time.Time) sql.NullTime { return sql.NullTime{Time: t, Valid: !t.IsZero()} }
-
-// join names what was being done to a list of things, for errors.
-func join(parts ...string) string { return strings.Join(parts, " ") }

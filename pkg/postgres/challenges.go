@@ -1,0 +1,258 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"github.com/otpost/otpost/pkg/otp"
+)
+
+// ErrNoChallenge says that there is no such challenge for the app (and session) that asked.
+var ErrNoChallenge = errors.New("no such challenge")
+
+// A Challenge is a stored challenge, as the challenge worker may read it.
+type Challenge struct {
+	ID             uuid.UUID
+	AppID          int
+	User           string
+	Session, Login string
+	Factor         otp.FactorKind
+	Nonce          []byte
+	KeyID          uint32
+	Digits         int
+	Transaction    *otp.Transaction
+	Locale         string
+	ToSMS, ToEmail []byte // sealed
+	MaskSMS        string
+	MaskEmail      string
+	Methods        []string
+	State          otp.State
+	Attempts       int
+	MaxAttempts    int
+	Sends          int
+	MaxSends       int
+	NextSendAt     time.Time
+	CreatedAt      time.Time
+	ExpiresAt      time.Time
+	EndedAt        time.Time // zero while open
+	Deliveries     []Delivery
+}
+
+// Destination returns the sealed address and its mask for a channel; ok is false where the challenge has none.
+func (c Challenge) Destination(ch otp.Channel) (sealed []byte, mask string, ok bool) {
+	switch ch {
+	case otp.SMS:
+		return c.ToSMS, c.MaskSMS, len(c.ToSMS) > 0
+	case otp.Email:
+		return c.ToEmail, c.MaskEmail, len(c.ToEmail) > 0
+	}
+	return nil, "", false
+}
+
+// A Delivery is one hand-over of a challenge's code.
+type Delivery struct {
+	Number    int // within the challenge, from 1
+	Channel   otp.Channel
+	State     otp.DeliveryState
+	Mask      string
+	Provider  string
+	Reference string // the provider's own id
+	Reason    string
+	Tries     int
+	Unsure    int
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+type challengeRow struct {
+	ID          uuid.UUID      `db:"id"`
+	AppID       int            `db:"app_id"`
+	User        string         `db:"user_id"`
+	Session     string         `db:"session"`
+	Login       string         `db:"login"`
+	Factor      string         `db:"factor"`
+	Nonce       []byte         `db:"nonce"`
+	KeyID       int64          `db:"key_id"`
+	Digits      int            `db:"digits"`
+	Amount      sql.NullString `db:"amount"`
+	Payee       sql.NullString `db:"payee"`
+	Locale      string         `db:"locale"`
+	ToSMS       []byte         `db:"to_sms"`
+	MaskSMS     string         `db:"mask_sms"`
+	ToEmail     []byte         `db:"to_email"`
+	MaskEmail   string         `db:"mask_email"`
+	Methods     pq.StringArray `db:"methods"`
+	State       string         `db:"state"`
+	Attempts    int            `db:"attempts"`
+	MaxAttempts int            `db:"max_attempts"`
+	Sends       int            `db:"sends"`
+	MaxSends    int            `db:"max_sends"`
+	NextSendAt  time.Time      `db:"next_send_at"`
+	CreatedAt   time.Time      `db:"created_at"`
+	ExpiresAt   time.Time      `db:"expires_at"`
+	EndedAt     sql.NullTime   `db:"ended_at"`
+}
+
+func (r challengeRow) challenge() Challenge {
+	return Challenge{
+		ID: r.ID, AppID: r.AppID, User: r.User, Session: r.Session, Login: r.Login, Factor: otp.FactorKind(r.Factor), Nonce: r.Nonce,
+		KeyID: uint32(r.KeyID), Digits: r.Digits, Transaction: transaction(r.Amount, r.Payee), Locale: r.Locale, ToSMS: r.ToSMS, MaskSMS: r.MaskSMS,
+		ToEmail: r.ToEmail, MaskEmail: r.MaskEmail, Methods: r.Methods, State: otp.State(r.State), Attempts: r.Attempts,
+		MaxAttempts: r.MaxAttempts, Sends: r.Sends, MaxSends: r.MaxSends, NextSendAt: r.NextSendAt, CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt,
+		EndedAt: nullTime(r.EndedAt),
+	}
+}
+
+func transaction(amount, payee sql.NullString) *otp.Transaction {
+	if !amount.Valid {
+		return nil
+	}
+	return &otp.Transaction{Amount: amount.String, Payee: payee.String}
+}
+
+// Details returns the challenges of the ids that exist, without their deliveries.
+func (s *Challenges) Details(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]Challenge, error) {
+	var rows []challengeRow
+	if err := s.db.x.SelectContext(ctx, &rows, query("challenge_detail"), pq.Array(ids)); err != nil {
+		return nil, fmt.Errorf("read challenges: %w", err)
+	}
+	out := make(map[uuid.UUID]Challenge, len(rows))
+	for _, r := range rows {
+		out[r.ID] = r.challenge()
+	}
+	return out, nil
+}
+
+// Status returns one challenge of an app with its deliveries, or ErrNoChallenge. Nonce and addresses are left out, so that the operator's role may ask too.
+func (s *Challenges) Status(ctx context.Context, appID int, id uuid.UUID) (Challenge, error) {
+	var row challengeRow
+	if err := s.db.x.GetContext(ctx, &row, query("challenge_status"), id); err != nil {
+		if missing(err) {
+			return Challenge{}, ErrNoChallenge
+		}
+		return Challenge{}, fmt.Errorf("read status: %w", err)
+	}
+	if row.AppID != appID {
+		return Challenge{}, ErrNoChallenge
+	}
+	c := row.challenge()
+	var err error
+	c.Deliveries, err = s.deliveries(ctx, id)
+	return c, err
+}
+
+func (s *Challenges) deliveries(ctx context.Context, id uuid.UUID) ([]Delivery, error) {
+	var rows []struct {
+		Attempt   int       `db:"attempt"`
+		Channel   string    `db:"channel"`
+		State     string    `db:"state"`
+		Mask      string    `db:"mask"`
+		Provider  string    `db:"provider"`
+		Reference string    `db:"reference"`
+		Reason    string    `db:"reason"`
+		Tries     int       `db:"tries"`
+		Unsure    int       `db:"unsure"`
+		CreatedAt time.Time `db:"created_at"`
+		UpdatedAt time.Time `db:"updated_at"`
+	}
+	if err := s.db.x.SelectContext(ctx, &rows, query("deliveries_of"), id); err != nil {
+		return nil, fmt.Errorf("read deliveries: %w", err)
+	}
+	out := make([]Delivery, len(rows))
+	for i, r := range rows {
+		out[i] = Delivery{
+			Number: r.Attempt, Channel: otp.Channel(r.Channel), State: otp.DeliveryState(r.State), Mask: r.Mask, Provider: r.Provider,
+			Reference: r.Reference, Reason: r.Reason, Tries: r.Tries, Unsure: r.Unsure, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		}
+	}
+	return out, nil
+}
+
+// A Resend is one more send that was granted.
+type Resend struct {
+	Number    int // of the new delivery
+	SendsLeft int
+}
+
+// Resend grants one more send of an open challenge over a channel and stores its delivery, or says why not: ErrNoChallenge for an unknown id, app or
+// session, otherwise an *otp.Problem.
+func (s *Challenges) Resend(ctx context.Context, now time.Time, c Challenge, ch otp.Channel, cooldown time.Duration) (Resend, error) {
+	_, mask, ok := c.Destination(ch)
+	if !ok {
+		return Resend{}, otp.InvalidField("channel", "is not one that this challenge has an address for")
+	}
+	var r Resend
+	err := s.db.tx(ctx, "resend", func(tx *sqlx.Tx) error {
+		err := tx.GetContext(ctx, &r.Number, query("challenge_resend"), c.ID, c.AppID, c.Session, now, cooldown.Seconds())
+		if missing(err) {
+			return s.whyNot(ctx, c.ID, c.AppID, c.Session, now)
+		}
+		if err != nil {
+			return err
+		}
+		r.SendsLeft = c.MaxSends - r.Number
+		_, err = tx.ExecContext(ctx, query("deliveries_insert"), pq.Array([]uuid.UUID{c.ID}), pq.Int64Array{int64(r.Number)},
+			pq.StringArray{string(ch)}, pq.StringArray{mask}, now)
+		return err
+	})
+	return r, err
+}
+
+// Cancel ends an open challenge. event makes what the outbox is to hold. It returns ErrNoChallenge, or an *otp.Problem where the challenge had ended;
+// one that was cancelled before is cancelled again without an event.
+func (s *Challenges) Cancel(ctx context.Context, now time.Time, appID int, id uuid.UUID, session string,
+	event func(user, login string) OutboxEvent,
+) (events []OutboxEvent, err error) {
+	err = s.db.tx(ctx, "cancel", func(tx *sqlx.Tx) error {
+		var row struct {
+			User  string `db:"user_id"`
+			Login string `db:"login"`
+		}
+		err := tx.GetContext(ctx, &row, query("challenge_cancel"), id, appID, session, now)
+		if missing(err) {
+			why := s.whyNot(ctx, id, appID, session, now)
+			if p, ok := errors.AsType[*otp.Problem](why); ok && p.Reason == otp.ChallengeEnded && p.Message == otp.EndedProblem(otp.Cancelled).Message {
+				return nil
+			}
+			return why
+		}
+		if err != nil {
+			return err
+		}
+		events = []OutboxEvent{event(row.User, row.Login)}
+		if err := withdraw(ctx, tx, now, []uuid.UUID{id}, string(otp.Cancelled)); err != nil {
+			return err
+		}
+		return insertOutbox(ctx, tx, now, events)
+	})
+	return events, err
+}
+
+// whyNot tells why a conditional update of a challenge met no row.
+func (s *Challenges) whyNot(ctx context.Context, id uuid.UUID, appID int, session string, now time.Time) error {
+	found, err := s.Details(ctx, []uuid.UUID{id})
+	if err != nil {
+		return err
+	}
+	c, ok := found[id]
+	switch {
+	case !ok || c.AppID != appID || c.Session != session:
+		return ErrNoChallenge
+	case c.State.Ended():
+		return otp.EndedProblem(c.State)
+	case !now.Before(c.ExpiresAt):
+		return otp.EndedProblem(otp.Expired)
+	case c.Sends >= c.MaxSends:
+		return &otp.Problem{Reason: otp.RateLimited, Message: "this challenge has no sends left"}
+	case now.Before(c.NextSendAt):
+		return &otp.Problem{Reason: otp.RateLimited, Message: "it is too soon to send again", RetryAfter: c.NextSendAt.Sub(now)}
+	}
+	return &otp.Problem{Reason: otp.Busy, Message: "the challenge is being changed; send the request again"}
+}

@@ -1,0 +1,128 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"github.com/otpost/otpost/pkg/otp"
+)
+
+// Deliveries is the store of a channel's worker.
+type Deliveries struct{ db *DB }
+
+// NewDeliveries returns the store.
+func NewDeliveries(db *DB) *Deliveries { return &Deliveries{db} }
+
+// A DeliveryKey names a delivery.
+type DeliveryKey struct {
+	Challenge uuid.UUID
+	Number    int
+}
+
+// A Claim is the answer to a worker that wants to send.
+type Claim struct {
+	Granted bool
+	Known   bool              // false where there is no such delivery for this role
+	State   otp.DeliveryState // as it stands
+	Tries   int               // times that it was claimed, this one included
+	Unsure  int               // 1 where it may have gone out before
+	Lease   time.Duration     // of a delivery that another process is sending: what is left of its lease
+}
+
+// Claim takes deliveries for sending. A delivery is granted to one process at a time; one whose process said nothing for a lease is granted once more.
+func (s *Deliveries) Claim(ctx context.Context, now time.Time, lease time.Duration, keys []DeliveryKey) ([]Claim, error) {
+	ids, numbers := deliveryArrays(keys)
+	var granted []struct {
+		ID      uuid.UUID `db:"challenge_id"`
+		Attempt int       `db:"attempt"`
+		Tries   int       `db:"tries"`
+		Unsure  int       `db:"unsure"`
+	}
+	if err := s.db.x.SelectContext(ctx, &granted, query(guarded("deliveries_claim")), ids, numbers, now, lease.Seconds()); err != nil {
+		return nil, fmt.Errorf("claim deliveries: %w", err)
+	}
+	mine := make(map[DeliveryKey]Claim, len(granted))
+	for _, r := range granted {
+		mine[DeliveryKey{r.ID, r.Attempt}] = Claim{Granted: true, Known: true, State: otp.DeliverySending, Tries: r.Tries, Unsure: r.Unsure}
+	}
+	out := make([]Claim, len(keys))
+	var rest []int
+	given := make(map[DeliveryKey]bool, len(keys))
+	for i, k := range keys {
+		if c, ok := mine[k]; ok && !given[k] { // the second of two like keys in a batch gets nothing
+			out[i], given[k] = c, true
+			continue
+		}
+		rest = append(rest, i)
+	}
+	if len(rest) == 0 {
+		return out, nil
+	}
+	return out, s.explain(ctx, now, lease, keys, rest, out)
+}
+
+// explain fills the claims that were not granted.
+func (s *Deliveries) explain(ctx context.Context, now time.Time, lease time.Duration, keys []DeliveryKey, rest []int, out []Claim) error {
+	asked := make([]DeliveryKey, len(rest))
+	for j, i := range rest {
+		asked[j] = keys[i]
+	}
+	ids, numbers := deliveryArrays(asked)
+	var rows []struct {
+		ID        uuid.UUID    `db:"challenge_id"`
+		Attempt   int          `db:"attempt"`
+		State     string       `db:"state"`
+		ClaimedAt sql.NullTime `db:"claimed_at"`
+		Unsure    int          `db:"unsure"`
+		Tries     int          `db:"tries"`
+	}
+	if err := s.db.x.SelectContext(ctx, &rows, query("deliveries_state"), ids, numbers); err != nil {
+		return fmt.Errorf("read deliveries: %w", err)
+	}
+	found := make(map[DeliveryKey]Claim, len(rows))
+	for _, r := range rows {
+		c := Claim{Known: true, State: otp.DeliveryState(r.State), Unsure: r.Unsure, Tries: r.Tries}
+		if c.State == otp.DeliverySending {
+			c.Lease = max(0, r.ClaimedAt.Time.Add(lease).Sub(now))
+		}
+		found[DeliveryKey{r.ID, r.Attempt}] = c
+	}
+	for _, i := range rest {
+		out[i] = found[keys[i]]
+	}
+	return nil
+}
+
+// Release gives back deliveries that are known not to have gone out.
+func (s *Deliveries) Release(ctx context.Context, now time.Time, keys []DeliveryKey) error {
+	return s.mark(ctx, "release deliveries", "deliveries_release", now, keys)
+}
+
+// Unsure marks deliveries that may have gone out, so that their one further try need not wait for the lease.
+func (s *Deliveries) Unsure(ctx context.Context, now time.Time, keys []DeliveryKey) error {
+	return s.mark(ctx, "mark unsure deliveries", "deliveries_unsure", now, keys)
+}
+
+func (s *Deliveries) mark(ctx context.Context, what, statement string, now time.Time, keys []DeliveryKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	ids, numbers := deliveryArrays(keys)
+	if _, err := s.db.x.ExecContext(ctx, query(statement), ids, numbers, now); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+func deliveryArrays(keys []DeliveryKey) (pq.StringArray, pq.Int64Array) {
+	ids, numbers := make(pq.StringArray, len(keys)), make(pq.Int64Array, len(keys))
+	for i, k := range keys {
+		ids[i], numbers[i] = k.Challenge.String(), int64(k.Number)
+	}
+	return ids, numbers
+}

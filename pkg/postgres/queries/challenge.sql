@@ -1,0 +1,94 @@
+-- What happens to a challenge after it was issued, beside answers.
+
+-- name: challenge_detail
+SELECT c.id, c.app_id, c.user_id, c.session, c.login, c.factor, c.nonce, c.key_id, c.digits, c.amount, c.payee, c.locale, c.to_sms, c.mask_sms,
+       c.to_email, c.mask_email, c.methods, c.state, c.attempts, c.max_attempts, c.sends, c.max_sends, c.next_send_at, c.created_at, c.expires_at,
+       c.ended_at
+FROM challenges c
+WHERE c.id = ANY ($1::uuid[])
+
+-- name: challenge_status
+-- The columns that the operator's role may read too: neither nonce nor addresses.
+SELECT c.id, c.app_id, c.user_id, c.session, c.login, c.factor, c.digits, c.mask_sms, c.mask_email, c.methods, c.state, c.attempts, c.max_attempts, c.sends,
+       c.max_sends, c.next_send_at, c.created_at, c.expires_at, c.ended_at
+FROM challenges c
+WHERE c.id = $1
+
+-- name: deliveries_of
+SELECT attempt, channel, state, mask, provider, reference, reason, tries, unsure, created_at, updated_at
+FROM deliveries
+WHERE challenge_id = $1
+ORDER BY attempt
+
+-- name: challenge_resend
+-- The whole rule in one statement: two resends at once cannot both pass.
+UPDATE challenges
+SET sends = sends + 1, next_send_at = $4::timestamptz + make_interval(secs => $5)
+WHERE id = $1 AND app_id = $2 AND session = $3 AND state = 'open' AND expires_at > $4 AND sends < max_sends AND next_send_at <= $4
+RETURNING sends
+
+-- name: challenge_cancel
+UPDATE challenges
+SET state = 'cancelled', ended_at = $4
+WHERE id = $1 AND app_id = $2 AND session = $3 AND state = 'open' AND expires_at > $4
+RETURNING user_id, login
+
+-- name: receipts_record
+-- An outcome is followed only by a better informed one: what a provider says after it accepted, or what a second try brought.
+UPDATE deliveries d
+SET state = r.state, provider = r.provider, reason = r.reason, updated_at = $7::timestamptz,
+    reference = CASE WHEN r.reference = '' THEN d.reference ELSE r.reference END
+FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[]) AS r (challenge_id, attempt, state, provider, reference, reason)
+WHERE d.challenge_id = r.challenge_id AND d.attempt = r.attempt
+  AND (   d.state IN ('queued', 'sending', 'unconfirmed')
+       OR (d.state = 'accepted' AND r.state IN ('delivered', 'undelivered', 'failed'))
+       OR (d.state = 'expired' AND r.state IN ('accepted', 'delivered')))
+
+-- name: challenges_undeliverable
+-- Over when nothing is under way any more and nothing has gone out.
+UPDATE challenges c
+SET state = 'undeliverable', ended_at = $2
+WHERE c.id = ANY ($1::uuid[]) AND c.state = 'open'
+  AND NOT EXISTS (SELECT 1 FROM deliveries d
+                  WHERE d.challenge_id = c.id AND d.state IN ('queued', 'sending', 'accepted', 'delivered', 'unconfirmed'))
+RETURNING c.id
+
+-- name: receipts_context
+SELECT c.id, c.app_id, c.user_id, c.session, c.login, c.state, c.ended_at, d.attempt, d.state AS delivery_state
+FROM unnest($1::uuid[], $2::smallint[]) AS r (challenge_id, attempt)
+JOIN challenges c ON c.id = r.challenge_id
+JOIN deliveries d ON d.challenge_id = r.challenge_id AND d.attempt = r.attempt
+
+-- name: challenges_expire
+UPDATE challenges c
+SET state = 'expired', ended_at = $1
+FROM (SELECT id FROM challenges WHERE state = 'open' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS due
+WHERE c.id = due.id
+RETURNING c.id, c.app_id, c.user_id, c.session, c.login
+
+-- name: deliveries_overdue
+-- Deliveries without an outcome for longer each time: a command that the stream lost is published again, one that waits in a long queue not too often.
+UPDATE deliveries d
+SET swept = d.swept + 1, updated_at = $1::timestamptz
+FROM (SELECT p.challenge_id, p.attempt
+      FROM deliveries p JOIN challenges c ON c.id = p.challenge_id
+      WHERE p.state IN ('queued', 'sending') AND p.updated_at < $1::timestamptz - make_interval(secs => $2 * power(2, p.swept))
+        AND c.state = 'open' AND c.expires_at > $1
+      ORDER BY p.updated_at LIMIT $3 FOR UPDATE OF p SKIP LOCKED) AS late
+WHERE d.challenge_id = late.challenge_id AND d.attempt = late.attempt
+RETURNING d.challenge_id, d.attempt, d.channel, d.swept
+
+-- name: logins_forget
+DELETE FROM logins WHERE (app_id, key) IN (SELECT app_id, key FROM logins WHERE created_at < $1 LIMIT $2)
+
+-- name: partitions_ensure
+SELECT otpost_ensure_partitions($1, $2)
+
+-- name: partitions_drop
+SELECT otpost_drop_partitions($1)
+
+-- name: sweeper_lock
+SELECT pg_try_advisory_lock(hashtext('otpost.sweeper'))
+
+-- name: sweeper_unlock
+SELECT pg_advisory_unlock(hashtext('otpost.sweeper'))

@@ -1,0 +1,30 @@
+-- What a channel's worker does with its deliveries.
+
+-- name: deliveries_claim
+-- Claim before send. A delivery that another process claimed and said nothing of for a lease may have gone out: it is claimed once more, and never again.
+UPDATE deliveries d
+SET state = 'sending', claimed_at = $3::timestamptz, updated_at = $3, tries = d.tries + 1,
+    unsure = d.unsure + CASE WHEN d.state = 'sending' THEN 1 ELSE 0 END
+FROM unnest($1::uuid[], $2::smallint[]) AS w (challenge_id, attempt)
+WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt
+  AND (d.state = 'queued' OR (d.state = 'sending' AND d.unsure = 0 AND d.claimed_at <= $3::timestamptz - make_interval(secs => $4)))
+RETURNING d.challenge_id, d.attempt, d.tries, d.unsure
+
+-- name: deliveries_state
+SELECT d.challenge_id, d.attempt, d.state, d.claimed_at, d.unsure, d.tries
+FROM unnest($1::uuid[], $2::smallint[]) AS w (challenge_id, attempt)
+JOIN deliveries d USING (challenge_id, attempt)
+
+-- name: deliveries_release
+-- Known not to have gone out: free to be claimed again.
+UPDATE deliveries d
+SET state = 'queued', updated_at = $3
+FROM unnest($1::uuid[], $2::smallint[]) AS w (challenge_id, attempt)
+WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt AND d.state = 'sending'
+
+-- name: deliveries_unsure
+-- It may have gone out: the one further try is due at once, without waiting for the lease.
+UPDATE deliveries d
+SET claimed_at = to_timestamp(0), updated_at = $3
+FROM unnest($1::uuid[], $2::smallint[]) AS w (challenge_id, attempt)
+WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt AND d.state = 'sending'

@@ -1,0 +1,284 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"github.com/otpost/otpost/pkg/otp"
+)
+
+// Verifications is the store of the verification worker.
+type Verifications struct{ db *DB }
+
+// NewVerifications returns the store.
+func NewVerifications(db *DB) *Verifications { return &Verifications{db} }
+
+// An Answerable is a challenge as an answer meets it.
+type Answerable struct {
+	Challenge             // without addresses, sends and deliveries
+	LastRequest uuid.UUID // digest of the idempotency id of the last request that was judged; zero for none
+	LastResult  string
+}
+
+// A TOTPFactor is a user's authenticator app.
+type TOTPFactor struct {
+	ID       uuid.UUID
+	Sealed   []byte
+	Setting  otp.TOTP
+	LastStep int64
+}
+
+// A Case is all that an answer is judged on. The account and the challenge are locked while it is.
+type Case struct {
+	Challenge Answerable
+	Budget    otp.Budget
+	TOTP      []TOTPFactor
+	Claimed   bool // an attempt was taken; without it nothing may be compared
+	Left      int  // attempts left after this one
+}
+
+// A Judgement is what an answer comes to.
+type Judgement struct {
+	State   otp.State // the challenge's from now on
+	Result  string    // for LastResult
+	Request uuid.UUID // digest of the idempotency id; zero for none
+	Budget  otp.Budget
+	Advance *Advance // a TOTP step that must not have been accepted before
+}
+
+// An Advance moves a TOTP factor's last step.
+type Advance struct {
+	Factor uuid.UUID
+	Step   int64
+}
+
+// A Panel judges the answers of one batch. The indexes are those of the batch.
+type Panel interface {
+	// Wants is asked first: whether the answer may take an attempt of the challenge. It must compare nothing.
+	Wants(i int, c Case) bool
+	// Judge is asked of every answer that has an attempt. It returns false to leave all as it is.
+	Judge(i int, c Case) (Judgement, bool)
+	// Refuse is told of every answer that has none: unknown challenge (found is false), ended, expired, waiting account.
+	Refuse(i int, c Case, found bool)
+	// Outbox is asked last, for the events of every judged answer.
+	Outbox(i int, c Case, j Judgement) []OutboxEvent
+	// Replayed is asked for the judgement of an answer whose TOTP step had been accepted already.
+	Replayed(i int, c Case) Judgement
+}
+
+// Judge judges one answer each of different accounts in one transaction: it locks the accounts, takes the attempts, lets the panel compare, and stores what
+// came of it. Failed attempts are committed like all others. ids and the batch of the panel have the same indexes; no account may be in a batch twice (Accounts
+// tells whose a challenge is). An error means that nothing happened and no answer may be told anything.
+func (s *Verifications) Judge(ctx context.Context, now time.Time, ids []uuid.UUID, owners []Account, p Panel) (events []OutboxEvent, err error) {
+	err = s.db.tx(ctx, "judge answers", func(tx *sqlx.Tx) error {
+		events = events[:0]
+		budgets, err := lockAccounts(ctx, tx, now, distinct(owners))
+		if err != nil {
+			return err
+		}
+		found, err := answerables(ctx, tx, ids)
+		if err != nil {
+			return err
+		}
+		totp, err := totpOf(ctx, tx, owners)
+		if err != nil {
+			return err
+		}
+		cases := make([]Case, len(ids))
+		var want []uuid.UUID
+		for i, id := range ids {
+			a, ok := found[id]
+			cases[i] = Case{Challenge: a, Budget: budgets[owners[i]], TOTP: totp[owners[i]]}
+			if ok && p.Wants(i, cases[i]) {
+				want = append(want, id)
+			}
+		}
+		claimed, err := claimAttempts(ctx, tx, now, want)
+		if err != nil {
+			return err
+		}
+		v := verdicts{}
+		for i, id := range ids {
+			left, ok := claimed[id]
+			if !ok {
+				p.Refuse(i, cases[i], found[id].ID != uuid.Nil)
+				continue
+			}
+			cases[i].Claimed, cases[i].Left = true, left
+			if j, ok := p.Judge(i, cases[i]); ok {
+				v.add(i, j)
+			}
+		}
+		if err := v.advance(ctx, tx, now, func(i int) Judgement { return p.Replayed(i, cases[i]) }); err != nil {
+			return err
+		}
+		if err := v.store(ctx, tx, now, ids, owners); err != nil {
+			return err
+		}
+		for j, i := range v.index {
+			events = append(events, p.Outbox(i, cases[i], v.judged[j])...)
+		}
+		return insertOutbox(ctx, tx, now, events)
+	})
+	return events, err
+}
+
+// Find returns the challenges of the ids that exist, unlocked: whose they are never changes, all else may.
+func (s *Verifications) Find(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]Answerable, error) {
+	return answerables(ctx, s.db.x, ids)
+}
+
+type answerableRow struct {
+	challengeRow
+	LastRequest uuid.NullUUID  `db:"last_request"`
+	LastResult  sql.NullString `db:"last_result"`
+}
+
+func answerables(ctx context.Context, q sqlx.QueryerContext, ids []uuid.UUID) (map[uuid.UUID]Answerable, error) {
+	var rows []answerableRow
+	if err := sqlx.SelectContext(ctx, q, &rows, query("challenges_for_answers"), pq.Array(ids)); err != nil {
+		return nil, fmt.Errorf("read challenges: %w", err)
+	}
+	out := make(map[uuid.UUID]Answerable, len(rows))
+	for _, r := range rows {
+		out[r.ID] = Answerable{Challenge: r.challenge(), LastRequest: r.LastRequest.UUID, LastResult: r.LastResult.String}
+	}
+	return out, nil
+}
+
+func distinct(users []Account) []Account {
+	seen := make(map[Account]bool, len(users))
+	out := make([]Account, 0, len(users))
+	for _, u := range users {
+		if !seen[u] {
+			seen[u] = true
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+func totpOf(ctx context.Context, tx *sqlx.Tx, users []Account) (map[Account][]TOTPFactor, error) {
+	apps, names := accountArrays(distinct(users))
+	var rows []struct {
+		AppID     int       `db:"app_id"`
+		User      string    `db:"user_id"`
+		ID        uuid.UUID `db:"id"`
+		Sealed    []byte    `db:"sealed"`
+		Algorithm string    `db:"algorithm"`
+		Digits    int       `db:"digits"`
+		Period    int       `db:"period"`
+		LastStep  int64     `db:"last_step"`
+	}
+	if err := tx.SelectContext(ctx, &rows, query("totp_of_users"), apps, names); err != nil {
+		return nil, fmt.Errorf("read totp factors: %w", err)
+	}
+	out := map[Account][]TOTPFactor{}
+	for _, r := range rows {
+		k := Account{r.AppID, r.User}
+		out[k] = append(out[k], TOTPFactor{
+			ID: r.ID, Sealed: r.Sealed, LastStep: r.LastStep, Setting: otp.TOTP{Algorithm: r.Algorithm, Digits: r.Digits, Period: r.Period},
+		})
+	}
+	return out, nil
+}
+
+// claimAttempts takes one attempt of each challenge that has one to give, and returns what it has left.
+func claimAttempts(ctx context.Context, tx *sqlx.Tx, now time.Time, ids []uuid.UUID) (map[uuid.UUID]int, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	sort.Slice(ids, func(a, b int) bool { return ids[a].String() < ids[b].String() })
+	var rows []struct {
+		ID          uuid.UUID `db:"id"`
+		Attempts    int       `db:"attempts"`
+		MaxAttempts int       `db:"max_attempts"`
+	}
+	if err := tx.SelectContext(ctx, &rows, query(guarded("attempts_claim")), pq.Array(ids), now); err != nil {
+		return nil, fmt.Errorf("claim attempts: %w", err)
+	}
+	left := make(map[uuid.UUID]int, len(rows))
+	for _, r := range rows {
+		left[r.ID] = max(0, r.MaxAttempts-r.Attempts)
+	}
+	return left, nil
+}
+
+// verdicts gathers the judgements of a batch for its statements.
+type verdicts struct {
+	index  []int
+	judged []Judgement
+}
+
+func (v *verdicts) add(i int, j Judgement) {
+	v.index, v.judged = append(v.index, i), append(v.judged, j)
+}
+
+// advance moves the TOTP factors by compare-and-set and replaces the judgement of each answer whose step had been used.
+func (v *verdicts) advance(ctx context.Context, tx *sqlx.Tx, now time.Time, replayed func(i int) Judgement) error {
+	var ids pq.StringArray
+	var steps pq.Int64Array
+	for _, j := range v.judged {
+		if j.Advance != nil {
+			ids, steps = append(ids, j.Advance.Factor.String()), append(steps, j.Advance.Step)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	var moved []uuid.UUID
+	if err := tx.SelectContext(ctx, &moved, query(guarded("totp_advance")), ids, steps, now); err != nil {
+		return fmt.Errorf("advance totp: %w", err)
+	}
+	ok := make(map[uuid.UUID]bool, len(moved))
+	for _, id := range moved {
+		ok[id] = true
+	}
+	for k, j := range v.judged {
+		if j.Advance != nil && !ok[j.Advance.Factor] {
+			v.judged[k] = replayed(v.index[k])
+		}
+	}
+	return nil
+}
+
+func (v *verdicts) store(ctx context.Context, tx *sqlx.Tx, now time.Time, ids []uuid.UUID, owners []Account) error {
+	n := len(v.judged)
+	if n == 0 {
+		return nil
+	}
+	challenge, states, results := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
+	requests, waits := make([]sql.NullString, n), make([]sql.NullString, n)
+	apps, failures, users := make(pq.Int64Array, n), make(pq.Int64Array, n), make(pq.StringArray, n)
+	locked := make(pq.BoolArray, n)
+	for k, j := range v.judged {
+		i := v.index[k]
+		challenge[k], states[k], results[k] = ids[i].String(), string(j.State), j.Result
+		if j.Request != uuid.Nil {
+			requests[k] = sql.NullString{String: j.Request.String(), Valid: true}
+		}
+		apps[k], users[k] = int64(owners[i].AppID), owners[i].User
+		failures[k], locked[k] = int64(j.Budget.Failures), j.Budget.Locked
+		if !j.Budget.WaitUntil.IsZero() {
+			waits[k] = sql.NullString{String: stamp(j.Budget.WaitUntil), Valid: true}
+		}
+	}
+	var changed []uuid.UUID
+	if err := tx.SelectContext(ctx, &changed, query("challenges_judge"), challenge, states, pq.Array(requests), results, now); err != nil {
+		return fmt.Errorf("store verdicts: %w", err)
+	}
+	if len(changed) != n && !unguardedBuild { // the accounts are locked and the attempts taken: nobody else can have ended one
+		return fmt.Errorf("store verdicts: %d of %d challenges were open", len(changed), n)
+	}
+	if _, err := tx.ExecContext(ctx, query("accounts_judge"), apps, users, failures, pq.Array(waits), locked, now); err != nil {
+		return fmt.Errorf("store budgets: %w", err)
+	}
+	return nil
+}
