@@ -32,6 +32,17 @@ type Claim struct {
 	Tries   int               // times that it was claimed, this one included
 	Unsure  int               // 1 where it may have gone out before
 	Lease   time.Duration     // of a delivery that another process is sending: what is left of its lease
+	Outcome DeliveryOutcome   // of a delivery that has one
+}
+
+// A DeliveryOutcome is what became of a delivery.
+type DeliveryOutcome struct {
+	DeliveryKey
+	State     otp.DeliveryState
+	Provider  string
+	Reference string // the provider's own id
+	Reason    string
+	At        time.Time // when it was recorded
 }
 
 // Claim takes deliveries for sending. A delivery is granted to one process at a time; one whose process said nothing for a lease is granted once more.
@@ -77,6 +88,10 @@ func (s *Deliveries) explain(ctx context.Context, now time.Time, lease time.Dura
 		ID        uuid.UUID    `db:"challenge_id"`
 		Attempt   int          `db:"attempt"`
 		State     string       `db:"state"`
+		Provider  string       `db:"provider"`
+		Reference string       `db:"reference"`
+		Reason    string       `db:"reason"`
+		UpdatedAt time.Time    `db:"updated_at"`
 		ClaimedAt sql.NullTime `db:"claimed_at"`
 		Unsure    int          `db:"unsure"`
 		Tries     int          `db:"tries"`
@@ -90,10 +105,27 @@ func (s *Deliveries) explain(ctx context.Context, now time.Time, lease time.Dura
 		if c.State == otp.DeliverySending {
 			c.Lease = max(0, r.ClaimedAt.Time.Add(lease).Sub(now))
 		}
-		found[DeliveryKey{r.ID, r.Attempt}] = c
+		k := DeliveryKey{r.ID, r.Attempt}
+		c.Outcome = DeliveryOutcome{DeliveryKey: k, State: c.State, Provider: r.Provider, Reference: r.Reference, Reason: r.Reason, At: r.UpdatedAt}
+		found[k] = c
 	}
 	for _, i := range rest {
 		out[i] = found[keys[i]]
+	}
+	return nil
+}
+
+// Finish records outcomes of deliveries that were claimed. One that has an outcome already keeps it.
+func (s *Deliveries) Finish(ctx context.Context, now time.Time, outcomes []DeliveryOutcome) error {
+	n := len(outcomes)
+	ids, numbers, states := make(pq.StringArray, n), make(pq.Int64Array, n), make(pq.StringArray, n)
+	providers, references, reasons := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
+	for i, o := range outcomes {
+		ids[i], numbers[i], states[i] = o.Challenge.String(), int64(o.Number), string(o.State)
+		providers[i], references[i], reasons[i] = o.Provider, o.Reference, o.Reason
+	}
+	if _, err := s.db.x.ExecContext(ctx, query("deliveries_finish"), ids, numbers, states, providers, references, reasons, now); err != nil {
+		return fmt.Errorf("record outcomes: %w", err)
 	}
 	return nil
 }

@@ -256,8 +256,8 @@ GRANT SELECT, INSERT, UPDATE (state, ended_at, sends, next_send_at) ON challenge
 GRANT SELECT, INSERT, UPDATE (state, provider, reference, reason, swept, updated_at) ON deliveries TO otpost_challenge;
 GRANT SELECT, INSERT, DELETE ON outbox TO otpost_challenge, otpost_verification;
 
-GRANT SELECT (challenge_id, attempt, channel, state, claimed_at, tries, unsure, updated_at),
-      UPDATE (state, claimed_at, tries, unsure, updated_at) ON deliveries TO otpost_sms, otpost_email;
+GRANT SELECT (challenge_id, attempt, channel, state, provider, reference, reason, claimed_at, tries, unsure, updated_at),
+      UPDATE (state, provider, reference, reason, claimed_at, tries, unsure, updated_at) ON deliveries TO otpost_sms, otpost_email;
 
 GRANT SELECT, INSERT, UPDATE (failures, wait_until, locked_at, touched_at) ON accounts TO otpost_verification;
 GRANT SELECT, UPDATE (last_step, last_used_at) ON factors TO otpost_verification;

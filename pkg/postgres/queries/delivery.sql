@@ -11,7 +11,7 @@ WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt
 RETURNING d.challenge_id, d.attempt, d.tries, d.unsure
 
 -- name: deliveries_state
-SELECT d.challenge_id, d.attempt, d.state, d.claimed_at, d.unsure, d.tries
+SELECT d.challenge_id, d.attempt, d.state, d.provider, d.reference, d.reason, d.claimed_at, d.unsure, d.tries, d.updated_at
 FROM unnest($1::uuid[], $2::smallint[]) AS w (challenge_id, attempt)
 JOIN deliveries d USING (challenge_id, attempt)
 
@@ -28,3 +28,10 @@ UPDATE deliveries d
 SET claimed_at = to_timestamp(0), updated_at = $3
 FROM unnest($1::uuid[], $2::smallint[]) AS w (challenge_id, attempt)
 WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt AND d.state = 'sending'
+
+-- name: deliveries_finish
+-- The outcome is on record before anybody is told: a command that comes again finds it and sends nothing.
+UPDATE deliveries d
+SET state = o.state, provider = o.provider, reference = o.reference, reason = o.reason, updated_at = $7
+FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[]) AS o (challenge_id, attempt, state, provider, reference, reason)
+WHERE d.challenge_id = o.challenge_id AND d.attempt = o.attempt AND d.state IN ('queued', 'sending')

@@ -1,0 +1,159 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/otpost/otpost/pkg/event"
+)
+
+// Headers of a dead letter.
+const (
+	HeaderSubject   = "Otpost-Subject"   // where it was published
+	HeaderReason    = "Otpost-Reason"    // why it could not be processed
+	HeaderTries     = "Otpost-Tries"     // times that it was delivered
+	HeaderFirst     = "Otpost-First"     // when the stream took it (RFC 3339)
+	HeaderLast      = "Otpost-Last"      // when it was given up
+	HeaderTruncated = "Otpost-Truncated" // its length in bytes, where only its beginning is kept
+)
+
+// maxDeadBody bounds, in bytes, how much of a body a dead letter keeps: with its headers it must fit into a message.
+const maxDeadBody = 256 << 10
+
+// ErrNoLetter says that there is no such dead letter.
+var ErrNoLetter = errors.New("no such dead letter")
+
+// ErrTruncated says that a dead letter holds only the beginning of its message and cannot be put back.
+var ErrTruncated = errors.New("only its beginning was kept, so it cannot be retried; drop it")
+
+// A Letter is a dead letter.
+type Letter struct {
+	ID        uint64 // its sequence in OTPOST_DEAD
+	Stream    string // that it was taken from
+	Subject   string
+	Reason    string
+	Tries     int
+	First     time.Time
+	Last      time.Time
+	Size      int // bytes of the whole message
+	Truncated bool
+	Body      []byte
+}
+
+// bury writes a message to the dead letters. The message's own place in its stream is the id, so that burying twice keeps one.
+func (b *Bus) bury(ctx context.Context, m *Msg, reason string) error {
+	h := nats.Header{}
+	h.Set(HeaderSubject, m.Subject)
+	h.Set(HeaderReason, header(reason))
+	h.Set(HeaderTries, strconv.Itoa(m.Tries))
+	h.Set(HeaderFirst, event.Time(m.Received))
+	h.Set(HeaderLast, event.Time(time.Now()))
+	body := m.Data
+	if len(body) > maxDeadBody {
+		h.Set(HeaderTruncated, strconv.Itoa(len(body)))
+		body = body[:maxDeadBody]
+	}
+	return b.Publish(ctx, Out{
+		Subject: event.DeadPrefix + m.stream, Data: body, Header: h,
+		ID: fmt.Sprintf("dead/%s/%d/%d", m.stream, m.Sequence, m.Received.UnixNano()),
+	})
+}
+
+// header makes one line of a reason.
+func header(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c < 0x20 || c == 0x7f {
+			b[i] = ' '
+		}
+	}
+	return string(b[:min(len(b), 512)])
+}
+
+// DeadLetters returns up to limit dead letters from a sequence on, oldest first, with the whole number of them. The role must be operator.
+func (b *Bus) DeadLetters(ctx context.Context, from uint64, limit int) ([]Letter, uint64, error) {
+	s, err := b.js.Stream(ctx, StreamDead)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read dead letters: %w", err)
+	}
+	state := s.CachedInfo().State
+	var out []Letter
+	for seq := max(from, state.FirstSeq, 1); seq <= state.LastSeq && len(out) < limit; {
+		m, err := s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(event.DeadPrefix+">"))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			break
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("read dead letters: %w", err)
+		}
+		out = append(out, letter(m))
+		seq = m.Sequence + 1
+	}
+	return out, state.Msgs, nil
+}
+
+// DeadLetter returns one dead letter, or ErrNoLetter.
+func (b *Bus) DeadLetter(ctx context.Context, id uint64) (Letter, error) {
+	s, err := b.js.Stream(ctx, StreamDead)
+	if err != nil {
+		return Letter{}, fmt.Errorf("read dead letter: %w", err)
+	}
+	m, err := s.GetMsg(ctx, id)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return Letter{}, ErrNoLetter
+	}
+	if err != nil {
+		return Letter{}, fmt.Errorf("read dead letter: %w", err)
+	}
+	return letter(m), nil
+}
+
+// RetryDead puts a dead letter back where it was published and removes it from the dead letters. It returns ErrNoLetter or ErrTruncated.
+func (b *Bus) RetryDead(ctx context.Context, id uint64) (Letter, error) {
+	l, err := b.DeadLetter(ctx, id)
+	if err != nil {
+		return l, err
+	}
+	if l.Truncated {
+		return l, ErrTruncated
+	}
+	if err := b.Publish(ctx, Out{Subject: l.Subject, Data: l.Body, ID: fmt.Sprintf("retry/%d/%d", id, l.Last.UnixNano())}); err != nil {
+		return l, fmt.Errorf("put dead letter %d back: %w", id, err)
+	}
+	return l, b.DropDead(ctx, id)
+}
+
+// DropDead removes a dead letter for good. It returns ErrNoLetter where there is none.
+func (b *Bus) DropDead(ctx context.Context, id uint64) error {
+	s, err := b.js.Stream(ctx, StreamDead)
+	if err != nil {
+		return fmt.Errorf("drop dead letter: %w", err)
+	}
+	if err := s.DeleteMsg(ctx, id); err != nil {
+		if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+			return ErrNoLetter
+		}
+		return fmt.Errorf("drop dead letter: %w", err)
+	}
+	return nil
+}
+
+func letter(m *jetstream.RawStreamMsg) Letter {
+	l := Letter{
+		ID: m.Sequence, Subject: m.Header.Get(HeaderSubject), Reason: m.Header.Get(HeaderReason), Body: m.Data, Size: len(m.Data),
+	}
+	l.Stream = m.Subject[min(len(event.DeadPrefix), len(m.Subject)):]
+	l.Tries, _ = strconv.Atoi(m.Header.Get(HeaderTries))
+	l.First, _ = time.Parse(time.RFC3339, m.Header.Get(HeaderFirst))
+	l.Last, _ = time.Parse(time.RFC3339, m.Header.Get(HeaderLast))
+	if n, err := strconv.Atoi(m.Header.Get(HeaderTruncated)); err == nil {
+		l.Truncated, l.Size = true, n
+	}
+	return l
+}

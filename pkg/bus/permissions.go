@@ -1,0 +1,235 @@
+package bus
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Account is the NATS account of otpost's own workers. All streams live in it.
+const Account = "OTPOST"
+
+// AppAccount names the NATS account of one app. Every app has its own, so that no app can see another's subjects or reply inboxes;
+// what it shares with Account is exported and imported subject by subject.
+func AppAccount(app string) string { return "APP_" + app }
+
+// A Role is what a NATS user is there for; it is also that user's name. RoleApp is not a user by itself: it stands for each app.
+type Role string
+
+// The roles.
+const (
+	RoleChallenge    Role = "challenge"
+	RoleSMS          Role = "sms"
+	RoleEmail        Role = "email"
+	RoleVerification Role = "verification"
+	RoleOperator     Role = "operator"
+	RoleApp          Role = "app"
+)
+
+// Roles returns the roles that are users of Account, in the order of the table.
+func Roles() []Role {
+	return []Role{RoleChallenge, RoleSMS, RoleEmail, RoleVerification, RoleOperator}
+}
+
+// InboxPrefix is what a worker of the role gives to nats.CustomInboxPrefix. Replies to it arrive below that prefix and no other role may
+// subscribe there. Apps keep the client's default, "_INBOX": their account is a wall around it.
+func (r Role) InboxPrefix() string {
+	if r == RoleApp {
+		return "_INBOX"
+	}
+	return "_INBOX_" + string(r)
+}
+
+// act is a way to use NATS; each stands for the subjects that it takes.
+type act string
+
+const (
+	publishes  act = "publishes"  // sends, with or without JetStream's acknowledgement
+	requests   act = "requests"   // sends and reads the reply in its inbox
+	subscribes act = "subscribes" // receives
+	serves     act = "serves"     // receives requests, answers each once
+	pulls      act = "pulls"      // reads a durable pull consumer, "stream/consumer", and acknowledges
+)
+
+// A grant is one line of the table. In what, "<app>" stands for the name of the app that asks.
+type grant struct {
+	role Role
+	act  act
+	what string
+	why  string
+}
+
+// grants is the table: who may do what on NATS. The server's configuration, its printed form and the tests all come from it.
+//
+// Nobody but the operator may create a stream or a consumer. The body of a create request is free, and with a deliver_subject in it a
+// consumer writes stored messages to any subject of the account, so no subject permission could hold its creator.
+//
+// One limit stays within Account: NATS does not check the reply subject of a request, so a worker that has been taken over can have streams
+// and other workers send their answers to any subject there. It cannot choose what these say, and workers refuse what does not parse. From
+// an app's account nothing of the kind is possible, because replies return to the account that asked.
+var grants = []grant{
+	{RoleChallenge, pulls, "OTPOST_LOGINS/challenge", "login events"},
+	{RoleChallenge, pulls, "OTPOST_RECEIPTS/challenge", "what providers say of deliveries"},
+	{RoleChallenge, publishes, "otpost.work.sms", "delivery commands"},
+	{RoleChallenge, publishes, "otpost.work.email", "delivery commands"},
+	{RoleChallenge, publishes, "otpost.app.*.event.>", "events to apps"},
+	{RoleChallenge, publishes, "otpost.dead.OTPOST_LOGINS", "logins that cannot be processed"},
+	{RoleChallenge, publishes, "otpost.dead.OTPOST_RECEIPTS", "receipts that cannot be processed"},
+	{RoleChallenge, serves, "otpost.app.*.rpc.login", "logins by request"},
+	{RoleChallenge, serves, "otpost.app.*.rpc.resend", "asks to send a code again"},
+	{RoleChallenge, serves, "otpost.app.*.rpc.cancel", "asks to end a challenge"},
+	{RoleChallenge, serves, "otpost.app.*.rpc.status", "asks for a challenge's state"},
+
+	{RoleSMS, pulls, "OTPOST_WORK/sms", "delivery commands of its channel"},
+	{RoleSMS, publishes, "otpost.receipt.sms", "outcomes of its deliveries"},
+	{RoleSMS, publishes, "otpost.dead.OTPOST_WORK", "commands that cannot be processed"},
+
+	{RoleEmail, pulls, "OTPOST_WORK/email", "delivery commands of its channel"},
+	{RoleEmail, publishes, "otpost.receipt.email", "outcomes of its deliveries"},
+	{RoleEmail, publishes, "otpost.dead.OTPOST_WORK", "commands that cannot be processed"},
+
+	{RoleVerification, serves, "otpost.app.*.rpc.verify", "answers to check"},
+	{RoleVerification, publishes, "otpost.app.*.event.>", "events to apps"},
+
+	{RoleOperator, requests, "$JS.API.>", "declares streams and consumers, reads dead letters"},
+	{RoleOperator, publishes, "$JS.ACK.>", "acknowledges what it has read"},
+	{RoleOperator, requests, "$SRV.>", "finds the workers that answer requests, with their statistics"},
+	{RoleOperator, publishes, "otpost.>", "puts dead letters back"},
+	{RoleOperator, subscribes, "otpost.>", "watches"},
+	{RoleOperator, subscribes, "$JS.EVENT.ADVISORY.>", "watches what JetStream tells of its streams"},
+
+	{RoleApp, publishes, "otpost.app.<app>.login", "login events"},
+	{RoleApp, publishes, "otpost.app.<app>.signal.>", "signals"},
+	{RoleApp, requests, "otpost.app.<app>.rpc.>", "requests"},
+	{RoleApp, subscribes, "otpost.app.<app>.event.>", "its events, while it is connected"},
+	{RoleApp, pulls, "OTPOST_EVENTS/<app>", "its events, none missed; the operator has made the consumer"},
+}
+
+// Permissions are the subjects of one NATS user. What is not listed is denied.
+type Permissions struct {
+	Publish   []string
+	Subscribe []string
+	// Responses: may answer a message that it received, once and within ResponseWithin, on the reply subject that this carried. The server
+	// forgets such permissions when its configuration is reloaded; what apps ask is answered on "_R_.>" and does not depend on them.
+	Responses bool
+}
+
+// Permissions returns what the role's user may do. For RoleApp use AppPermissions.
+func (r Role) Permissions() Permissions { return permissions(r, "") }
+
+// AppPermissions returns what the user of an app may do. The name must be valid (otp.ValidApp).
+func AppPermissions(app string) Permissions { return permissions(RoleApp, app) }
+
+func permissions(r Role, app string) Permissions {
+	var p Permissions
+	for _, g := range grants {
+		if g.role != r {
+			continue
+		}
+		what := forApp(g.what, app)
+		switch g.act {
+		case publishes, requests:
+			p.Publish = append(p.Publish, what)
+		case subscribes:
+			p.Subscribe = append(p.Subscribe, what)
+		case serves:
+			p.Subscribe = append(p.Subscribe, what, "$SRV.>") // where micro services listen to be found
+			p.Publish = append(p.Publish, "_R_.>")            // where replies to another account go, under random names
+			p.Responses = true
+		case pulls:
+			stream, consumer, _ := strings.Cut(what, "/")
+			if r != RoleApp { // it lists a stream's subjects, and with them every other app
+				p.Publish = append(p.Publish, "$JS.API.STREAM.INFO."+stream)
+			}
+			p.Publish = append(p.Publish, consumerInfo(stream, consumer), consumerNext(stream, consumer), consumerAck(stream, consumer))
+		}
+	}
+	p.Publish = unique(p.Publish)
+	p.Subscribe = unique(append(p.Subscribe, r.InboxPrefix()+".>"))
+	return p
+}
+
+// A shared subject crosses from Account into an app's account.
+type shared struct {
+	subject string
+	stream  bool // messages flow to the app; otherwise the app sends, and replies flow back
+	replies bool // one request may bring many replies
+}
+
+// appShares lists what an app's account imports from Account.
+func appShares(app string) []shared {
+	var out []shared
+	for _, g := range grants {
+		if g.role != RoleApp {
+			continue
+		}
+		what := forApp(g.what, app)
+		switch g.act {
+		case publishes, requests:
+			out = append(out, shared{subject: what})
+		case subscribes:
+			out = append(out, shared{subject: what, stream: true})
+		case pulls:
+			stream, consumer, _ := strings.Cut(what, "/")
+			out = append(out,
+				shared{subject: consumerInfo(stream, consumer)},
+				shared{subject: consumerNext(stream, consumer), replies: true},
+				shared{subject: consumerAck(stream, consumer)})
+		case serves:
+			panic("bus: an app cannot serve: its account exports nothing")
+		}
+	}
+	return out
+}
+
+// The JetStream API of one consumer, as https://docs.nats.io/reference/reference-protocols/nats_api_reference names it.
+func consumerInfo(stream, consumer string) string {
+	return "$JS.API.CONSUMER.INFO." + stream + "." + consumer
+}
+func consumerNext(stream, consumer string) string {
+	return "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer
+}
+func consumerAck(stream, consumer string) string { return "$JS.ACK." + stream + "." + consumer + ".>" }
+
+func forApp(what, app string) string { return strings.ReplaceAll(what, "<app>", app) }
+
+// unique drops repeats and keeps the order.
+func unique(in []string) []string {
+	var out []string
+	for _, s := range in {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// PermissionTable writes the table for people, as Markdown: first what each role may do and why, then the subjects that this comes to.
+func PermissionTable(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("| user | may | subject, or stream/consumer | for |\n|---|---|---|---|\n")
+	for _, g := range grants {
+		who := "`" + string(g.role) + "`"
+		if g.role == RoleApp {
+			who = "each app"
+		}
+		fmt.Fprintf(&b, "| %s | %s | `%s` | %s |\n", who, string(g.act), g.what, g.why)
+	}
+	b.WriteString("\n| user | account | may publish to | may subscribe to | may answer requests |\n|---|---|---|---|---|\n")
+	for _, r := range append(Roles(), RoleApp) {
+		who, account, p := "`"+string(r)+"`", Account, r.Permissions()
+		if r == RoleApp {
+			who, account, p = "each app", AppAccount("<app>"), AppPermissions("<app>")
+		}
+		answers := "no"
+		if p.Responses {
+			answers = "yes"
+		}
+		fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s |\n", who, account, codes(p.Publish), codes(p.Subscribe), answers)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func codes(subjects []string) string { return "`" + strings.Join(subjects, "`, `") + "`" }

@@ -1,0 +1,283 @@
+package bus_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/otpost/otpost/pkg/bus"
+)
+
+// users are everyone who may connect, as the tests name them.
+var users = []string{"challenge", "sms", "email", "verification", "operator", "app_demo"}
+
+// mayPublish says of each subject who may publish to it, as a list of users. Everybody else must be refused.
+var mayPublish = map[string]string{
+	"otpost.app.demo.login":                    "operator app_demo",
+	"otpost.app.other.login":                   "operator",
+	"otpost.app.demo.signal.password.changed":  "operator app_demo",
+	"otpost.app.other.signal.password.changed": "operator",
+	"otpost.app.demo.rpc.verify":               "operator app_demo",
+	"otpost.app.other.rpc.verify":              "operator",
+	"otpost.app.demo.event.challenge.verified": "challenge verification operator",
+	"otpost.app.demo.nothing":                  "operator",
+	"otpost.app.demo":                          "operator",
+	"otpost.work.sms":                          "challenge operator",
+	"otpost.work.email":                        "challenge operator",
+	"otpost.work.voice":                        "operator",
+	"otpost.receipt.sms":                       "sms operator",
+	"otpost.receipt.email":                     "email operator",
+	"otpost.dead.OTPOST_LOGINS":                "challenge operator",
+	"otpost.dead.OTPOST_RECEIPTS":              "challenge operator",
+	"otpost.dead.OTPOST_WORK":                  "sms email operator",
+	"otpost.dead.OTPOST_EVENTS":                "operator",
+
+	"$JS.API.INFO":                                        "operator",
+	"$JS.API.STREAM.NAMES":                                "operator",
+	"$JS.API.STREAM.CREATE.X":                             "operator",
+	"$JS.API.STREAM.UPDATE.OTPOST_WORK":                   "operator",
+	"$JS.API.STREAM.DELETE.X":                             "operator",
+	"$JS.API.STREAM.PURGE.X":                              "operator",
+	"$JS.API.STREAM.MSG.GET.OTPOST_WORK":                  "operator",
+	"$JS.API.STREAM.MSG.DELETE.OTPOST_LOGINS":             "operator",
+	"$JS.API.DIRECT.GET.OTPOST_EVENTS":                    "operator",
+	"$JS.API.STREAM.INFO.OTPOST_LOGINS":                   "challenge operator",
+	"$JS.API.STREAM.INFO.OTPOST_RECEIPTS":                 "challenge operator",
+	"$JS.API.STREAM.INFO.OTPOST_WORK":                     "sms email operator",
+	"$JS.API.STREAM.INFO.OTPOST_EVENTS":                   "operator",
+	"$JS.API.STREAM.INFO.OTPOST_DEAD":                     "operator",
+	"$JS.API.CONSUMER.CREATE.OTPOST_EVENTS":               "operator",
+	"$JS.API.CONSUMER.CREATE.OTPOST_EVENTS.demo":          "operator",
+	"$JS.API.CONSUMER.CREATE.OTPOST_WORK.sms":             "operator",
+	"$JS.API.CONSUMER.DURABLE.CREATE.OTPOST_WORK.x":       "operator",
+	"$JS.API.CONSUMER.DELETE.X.x":                         "operator",
+	"$JS.API.CONSUMER.NAMES.OTPOST_EVENTS":                "operator",
+	"$JS.API.CONSUMER.INFO.OTPOST_LOGINS.challenge":       "challenge operator",
+	"$JS.API.CONSUMER.INFO.OTPOST_WORK.sms":               "sms operator",
+	"$JS.API.CONSUMER.INFO.OTPOST_WORK.email":             "email operator",
+	"$JS.API.CONSUMER.INFO.OTPOST_EVENTS.demo":            "operator app_demo",
+	"$JS.API.CONSUMER.INFO.OTPOST_EVENTS.other":           "operator",
+	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_LOGINS.challenge":   "challenge operator",
+	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_RECEIPTS.challenge": "challenge operator",
+	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_WORK.sms":           "sms operator",
+	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_WORK.email":         "email operator",
+	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_EVENTS.demo":        "operator app_demo",
+	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_EVENTS.other":       "operator",
+	"$JS.ACK.OTPOST_LOGINS.challenge.1.1.1.1.0":           "challenge operator",
+	"$JS.ACK.OTPOST_RECEIPTS.challenge.1.1.1.1.0":         "challenge operator",
+	"$JS.ACK.OTPOST_WORK.sms.1.1.1.1.0":                   "sms operator",
+	"$JS.ACK.OTPOST_WORK.email.1.1.1.1.0":                 "email operator",
+	"$JS.ACK.OTPOST_EVENTS.demo.1.1.1.1.0":                "operator app_demo",
+	"$JS.ACK.OTPOST_EVENTS.other.1.1.1.1.0":               "operator",
+
+	"$SRV.PING":             "operator",
+	"$SYS.REQ.SERVER.PING":  "",
+	"_R_.aaaaaa.bbbbbb":     "challenge verification",
+	"_INBOX_sms.x":          "",
+	"_INBOX_operator.x":     "",
+	"_INBOX.x":              "",
+	"anything.else":         "",
+	"otpost":                "",
+	"APP_other.otpost.work": "",
+}
+
+// maySubscribe says of each subject who may subscribe to it.
+var maySubscribe = map[string]string{
+	"otpost.app.*.login":                       "operator",
+	"otpost.app.demo.login":                    "operator",
+	"otpost.app.demo.event.>":                  "operator app_demo",
+	"otpost.app.demo.event.challenge.verified": "operator app_demo",
+	"otpost.app.other.event.>":                 "operator",
+	"otpost.app.*.event.>":                     "operator",
+	"otpost.app.*.rpc.login":                   "challenge operator",
+	"otpost.app.*.rpc.resend":                  "challenge operator",
+	"otpost.app.*.rpc.cancel":                  "challenge operator",
+	"otpost.app.*.rpc.status":                  "challenge operator",
+	"otpost.app.*.rpc.verify":                  "verification operator",
+	"otpost.app.*.rpc.>":                       "operator",
+	"otpost.work.sms":                          "operator",
+	"otpost.work.>":                            "operator",
+	"otpost.receipt.>":                         "operator",
+	"otpost.dead.>":                            "operator",
+	"otpost.>":                                 "operator",
+	">":                                        "",
+	"$SRV.PING.verification":                   "challenge verification",
+	"$JS.EVENT.ADVISORY.>":                     "operator",
+	"$JS.API.>":                                "",
+	"$JS.ACK.>":                                "",
+	"$SYS.>":                                   "",
+	"_R_.>":                                    "",
+	"_INBOX.>":                                 "app_demo",
+	"_INBOX_challenge.>":                       "challenge",
+	"_INBOX_sms.>":                             "sms",
+	"_INBOX_email.>":                           "email",
+	"_INBOX_verification.>":                    "verification",
+	"_INBOX_operator.>":                        "operator",
+}
+
+func TestNobodyDoesMoreOrLessThanGranted(t *testing.T) {
+	w := newWorld(t)
+	for _, tc := range []struct {
+		verb  string
+		may   map[string]string
+		doing func(*nats.Conn, string) error
+	}{
+		{"publish to", mayPublish, func(nc *nats.Conn, s string) error { return nc.Publish(s, nil) }},
+		{"subscribe to", maySubscribe, func(nc *nats.Conn, s string) error { _, err := nc.SubscribeSync(s); return err }},
+	} {
+		subjects := slices.Sorted(maps.Keys(tc.may))
+		for _, user := range users {
+			refused := w.refused(user, tc.doing, subjects)
+			for _, s := range subjects {
+				if may := slices.Contains(strings.Fields(tc.may[s]), user); may == refused[s] {
+					t.Errorf("%s may %s %s: %t, want %t", user, tc.verb, s, !refused[s], may)
+				}
+			}
+		}
+	}
+}
+
+// TestEveryGrantWorks walks the way of a login and does once whatever a grant is there for.
+func TestEveryGrantWorks(t *testing.T) {
+	w := newWorld(t)
+	app, challenge, verification := w.connect("app_demo"), w.connect("challenge"), w.connect("verification")
+	ack := func(m jetstream.Msg, data string) {
+		t.Helper()
+		if got := string(m.Data()); got != data {
+			t.Errorf("%s brought %q, want %q", m.Subject(), got, data)
+		}
+		if err := m.InProgress(); err != nil {
+			t.Error(err)
+		}
+		if err := m.DoubleAck(t.Context()); err != nil {
+			t.Errorf("acknowledge %s: %v", m.Subject(), err)
+		}
+	}
+
+	w.publish(app, "otpost.app.demo.login", "acknowledged")
+	if err := app.Publish("otpost.app.demo.login", []byte("plain")); err != nil {
+		t.Fatal(err)
+	}
+	first := w.pull(challenge, "OTPOST_LOGINS", "challenge")
+	if first.Subject() != "otpost.app.demo.login" {
+		t.Errorf("subject is %q", first.Subject())
+	}
+	if err := first.Nak(); err != nil {
+		t.Error(err)
+	}
+	got := map[string]bool{}
+	for range 2 {
+		m := w.pull(challenge, "OTPOST_LOGINS", "challenge")
+		got[string(m.Data())] = true
+		ack(m, string(m.Data()))
+	}
+	if !got["acknowledged"] || !got["plain"] {
+		t.Errorf("logins: %v", got)
+	}
+
+	for _, channel := range []string{"sms", "email"} {
+		worker := w.connect(channel)
+		w.publish(challenge, "otpost.work."+channel, "send by "+channel)
+		ack(w.pull(worker, "OTPOST_WORK", channel), "send by "+channel)
+		w.publish(worker, "otpost.receipt."+channel, "sent by "+channel)
+		ack(w.pull(challenge, "OTPOST_RECEIPTS", "challenge"), "sent by "+channel)
+		w.publish(worker, "otpost.dead.OTPOST_WORK", "poison")
+		if _, err := w.js(worker).Stream(t.Context(), "OTPOST_WORK"); err != nil {
+			t.Errorf("%s reads its stream's state: %v", channel, err)
+		}
+	}
+	w.publish(challenge, "otpost.dead.OTPOST_LOGINS", "poison")
+	w.publish(challenge, "otpost.dead.OTPOST_RECEIPTS", "poison")
+	dead, err := w.js(w.operator).Stream(t.Context(), "OTPOST_DEAD")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := dead.GetLastMsgForSubject(t.Context(), "otpost.dead.OTPOST_LOGINS"); err != nil || string(m.Data) != "poison" {
+		t.Errorf("the operator reads a dead letter: %v, %v", m, err)
+	}
+
+	live := w.subscribe(app, "otpost.app.demo.event.>")
+	for want, worker := range map[string]*nats.Conn{"issued": challenge, "verified": verification} {
+		w.publish(worker, "otpost.app.demo.event.challenge."+want, want)
+		if m, err := live.NextMsg(patience); err != nil || string(m.Data) != want || m.Subject != "otpost.app.demo.event.challenge."+want {
+			t.Errorf("live event: %v, %v; want %s", m, err, want)
+		}
+		ack(w.pull(app, "OTPOST_EVENTS", "demo"), want)
+	}
+
+	serve := func(nc *nats.Conn, name string, verbs ...string) {
+		t.Helper()
+		s, err := micro.AddService(nc, micro.Config{Name: name, Version: "1.0.0"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Stop() })
+		for _, v := range verbs {
+			err := s.AddEndpoint(v, micro.HandlerFunc(func(r micro.Request) {
+				if string(r.Data()) == "wrong" {
+					_ = r.Error("invalid", "no good", []byte(`{"error":{}}`), micro.WithHeaders(micro.Headers{"Otpost-Test": {"e"}}))
+					return
+				}
+				_ = r.Respond([]byte(r.Subject()), micro.WithHeaders(micro.Headers{"Otpost-Test": {r.Headers().Get("Otpost-Test")}}))
+			}), micro.WithEndpointSubject("otpost.app.*.rpc."+v))
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := nc.Flush(); err != nil || nc.LastError() != nil {
+			t.Fatal(err, nc.LastError())
+		}
+	}
+	serve(challenge, "challenge", "login", "resend", "cancel", "status")
+	serve(verification, "verification", "verify")
+	for _, verb := range []string{"login", "resend", "cancel", "status", "verify"} {
+		subject := "otpost.app.demo.rpc." + verb
+		m, err := app.RequestMsg(&nats.Msg{Subject: subject, Header: nats.Header{"Otpost-Test": {"kept"}}}, patience)
+		if err != nil {
+			t.Fatalf("request %s: %v", verb, err)
+		}
+		if string(m.Data) != subject || m.Header.Get("Otpost-Test") != "kept" {
+			t.Errorf("reply to %s: %q with %v", verb, m.Data, m.Header)
+		}
+		m = w.request(app, subject, "wrong")
+		if m.Header.Get(micro.ErrorCodeHeader) != "invalid" || m.Header.Get(micro.ErrorHeader) != "no good" || m.Header.Get("Otpost-Test") != "e" {
+			t.Errorf("error reply to %s: %v", verb, m.Header)
+		}
+	}
+	if m := w.request(w.operator, "$SRV.PING.verification", ""); !strings.Contains(string(m.Data), `"name":"verification"`) {
+		t.Errorf("discovery: %s", m.Data)
+	}
+	for _, nc := range []*nats.Conn{app, challenge, verification, w.operator} {
+		if err := nc.LastError(); err != nil {
+			t.Errorf("%s met %v", nc.Opts.User, err)
+		}
+	}
+}
+
+func TestPermissionTableShowsEveryUserAndSubject(t *testing.T) {
+	var b strings.Builder
+	if err := bus.PermissionTable(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range bus.Roles() {
+		p := r.Permissions()
+		for _, s := range append(append([]string{string(r)}, p.Publish...), p.Subscribe...) {
+			if !strings.Contains(b.String(), "`"+s+"`") {
+				t.Errorf("the table does not show %s of %s", s, r)
+			}
+		}
+	}
+	if !strings.Contains(b.String(), "`otpost.app.<app>.login`") {
+		t.Error("the table does not show what apps may do")
+	}
+	for line := range strings.Lines(b.String()) {
+		if n := strings.Count(line, "|"); n != 0 && n != 5 && n != 6 {
+			t.Errorf("broken line of Markdown: %s", line)
+		}
+	}
+}

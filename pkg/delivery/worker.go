@@ -1,0 +1,369 @@
+// Package delivery is what the channel workers share: from a command to a code, a message, a provider and an outcome.
+//
+// What it promises: a code goes to a provider once. A delivery is claimed in Postgres before it is sent and its outcome is on record before anybody is
+// told. Only where a process died, or a provider's answer was lost, between the two, the same code is sent at most once more, and that is
+// counted. An expired code is never sent. Codes and addresses are in memory only.
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/event"
+	"github.com/otpost/otpost/pkg/keyring"
+	"github.com/otpost/otpost/pkg/lifecycle"
+	"github.com/otpost/otpost/pkg/message"
+	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/telemetry"
+)
+
+// Purpose binds a sealed destination to what it was sealed for.
+const Purpose = "challenge"
+
+// Config is what a channel's worker is made of.
+type Config struct {
+	Channel     otp.Channel
+	Providers   []Provider    // tried in order; a later one only where the earlier certainly did not take the message
+	Render      Renderer      // command and code to message
+	Timeout     time.Duration // of one hand-over; default 10 s
+	Lease       time.Duration // how long a claim stands before the delivery counts as abandoned; default 45 s, more than Timeout
+	Concurrency int           // hand-overs at once; default 64
+	Bus         *bus.Bus
+	Store       *postgres.Deliveries
+	Keys        *keyring.Ring
+	Metrics     *telemetry.Metrics
+	Logger      *slog.Logger
+	Now         func() time.Time
+}
+
+// A Renderer writes the message of a command for a code. It fills all but To, Reference, App and ExpiresAt.
+type Renderer func(in message.Input) (Message, error)
+
+// A Worker carries out the commands of one channel.
+type Worker struct {
+	Config
+	slots    chan struct{}
+	outcomes *bus.Batcher[settled]
+}
+
+// A job is one command in hand.
+type job struct {
+	msg    *bus.Msg
+	cmd    event.Command
+	unsure bool // it may have gone out before
+}
+
+func (j job) key() postgres.DeliveryKey {
+	return postgres.DeliveryKey{Challenge: j.cmd.Challenge, Number: j.cmd.Attempt}
+}
+
+// settled is a job with its outcome, to be recorded and told.
+type settled struct {
+	job
+	outcome  postgres.DeliveryOutcome
+	recorded bool   // it is in the database already
+	dead     string // why the command is a dead letter as well; empty where it is not
+}
+
+// NewWorker completes the configuration.
+func NewWorker(cfg Config) (*Worker, error) {
+	if len(cfg.Providers) == 0 {
+		return nil, fmt.Errorf("%s: no provider is configured", cfg.Channel)
+	}
+	orDefault(&cfg.Timeout, 10*time.Second)
+	orDefault(&cfg.Lease, 45*time.Second)
+	orDefault(&cfg.Concurrency, 64)
+	if cfg.Lease <= cfg.Timeout {
+		return nil, fmt.Errorf("%s: the lease of %s must be longer than the time-out of %s", cfg.Channel, cfg.Lease, cfg.Timeout)
+	}
+	w := &Worker{Config: cfg, slots: make(chan struct{}, cfg.Concurrency)}
+	w.outcomes = bus.NewBatcher(256, 2, w.record)
+	return w, nil
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Run works until ctx ends and all that was in hand is settled.
+func (w *Worker) Run(ctx context.Context) error {
+	recording, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- w.outcomes.Run(recording) }()
+	err := w.Bus.Consume(ctx, bus.Consumption{
+		Stream: bus.StreamWork, Consumer: string(w.Channel), Handler: w.handle, MaxBatch: w.Concurrency, Lanes: 2,
+	})
+	stop()
+	return errors.Join(err, <-done)
+}
+
+// handle claims a batch and sends what it was granted, each message on its own.
+func (w *Worker) handle(ctx context.Context, batch []*bus.Msg) {
+	now := w.Now()
+	jobs := make([]job, 0, len(batch))
+	for _, m := range batch {
+		cmd, err := event.ParseCommand(m.Data)
+		switch {
+		case err != nil:
+			m.Settle(bus.Dead(err.Error()))
+		case cmd.Channel != w.Channel:
+			m.Settle(bus.Dead(fmt.Sprintf("a command for %s came to %s", cmd.Channel, w.Channel)))
+		case w.expired(cmd, now):
+			w.finish(settled{job: job{msg: m, cmd: cmd}, outcome: w.outcome(cmd, otp.DeliveryExpired, "", "expired before it was sent")})
+		default:
+			jobs = append(jobs, job{msg: m, cmd: cmd})
+		}
+	}
+	if len(jobs) == 0 {
+		return
+	}
+	keys := make([]postgres.DeliveryKey, len(jobs))
+	for i, j := range jobs {
+		keys[i] = j.key()
+	}
+	claims, err := w.Store.Claim(ctx, now, w.Lease, keys)
+	if err != nil {
+		w.Logger.Warn("claiming deliveries failed, they will come again", "count", len(jobs), "error", err)
+		for _, j := range jobs {
+			j.msg.Settle(bus.Retry(bus.Backoff(j.msg.Tries), "database"))
+		}
+		return
+	}
+	for i, j := range jobs {
+		if !claims[i].Granted {
+			w.notGranted(j, claims[i])
+			continue
+		}
+		j.unsure = claims[i].Unsure > 0
+		if j.unsure {
+			w.Logger.Warn("a delivery may have gone out before and is sent once more", "delivery", j.cmd.Reference())
+		}
+		w.slots <- struct{}{}
+		go func() {
+			defer func() { <-w.slots }()
+			w.send(ctx, j)
+		}()
+	}
+}
+
+// expired is the guard that no code is sent that is worth nothing any more.
+func (w *Worker) expired(cmd event.Command, now time.Time) bool {
+	return !now.Before(cmd.ExpiresAt) && !unguardExpiry()
+}
+
+// notGranted settles a command whose delivery is not to be sent now.
+func (w *Worker) notGranted(j job, c postgres.Claim) {
+	switch {
+	case !c.Known:
+		j.msg.Settle(bus.Dead("the database has no such delivery"))
+	case c.State == otp.DeliverySending && c.Lease > 0:
+		j.msg.Settle(bus.Retry(c.Lease, "another worker is sending it"))
+	case c.State == otp.DeliverySending: // tried twice, and nothing is known of either
+		w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryUnconfirmed, w.Providers[0].Name(), "sent twice without an answer")})
+	case c.State == otp.DeliveryQueued: // released since the claim
+		j.msg.Settle(bus.Retry(bus.Backoff(j.msg.Tries), "claimed by another worker"))
+	default: // it has its outcome: tell it again, in case that the first telling was lost
+		c.Outcome.DeliveryKey = j.key()
+		w.finish(settled{job: j, outcome: c.Outcome, recorded: true})
+	}
+}
+
+// send hands one code over.
+func (w *Worker) send(ctx context.Context, j job) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.Logger.Error("sending panicked", "delivery", j.cmd.Reference(), "panic", fmt.Sprint(p))
+			w.finish(settled{job: j, dead: "sending it panicked", outcome: w.outcome(j.cmd, otp.DeliveryFailed, "", "internal error")})
+		}
+	}()
+	m, err := w.compose(j.cmd)
+	if errors.Is(err, keyring.ErrUnknownKey) {
+		w.again(ctx, j, "", &Error{Class: Transient, Reason: "this worker does not have the key yet", Err: err})
+		return
+	}
+	if err != nil {
+		w.Logger.Error("a message could not be made", "delivery", j.cmd.Reference(), "error", err)
+		w.finish(settled{job: j, dead: err.Error(), outcome: w.outcome(j.cmd, otp.DeliveryFailed, "", "the message could not be made")})
+		return
+	}
+	var refused *Error
+	var name string
+	for _, p := range w.Providers {
+		now := w.Now()
+		if w.expired(j.cmd, now) {
+			w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryExpired, name, "expired before it was sent")})
+			return
+		}
+		name = p.Name()
+		accepted, err := w.try(ctx, p, &m, j.cmd.ExpiresAt.Sub(now))
+		if err == nil {
+			o := w.outcome(j.cmd, otp.DeliveryAccepted, name, "")
+			o.Reference = accepted.Reference
+			w.finish(settled{job: j, outcome: o})
+			return
+		}
+		refused = AsError(err)
+		w.Logger.Warn("a provider did not take a message", "delivery", j.cmd.Reference(), "provider", name, "class", refused.Class.String(),
+			"provider_code", refused.Code, "reason", refused.Reason)
+		if refused.Class == Ambiguous || refused.Class == Permanent {
+			break
+		}
+	}
+	switch refused.Class {
+	case Transient:
+		w.again(ctx, j, name, refused)
+	case Ambiguous:
+		w.ambiguous(ctx, j, name)
+	default:
+		w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryFailed, name, describe(refused))})
+	}
+}
+
+func (w *Worker) try(ctx context.Context, p Provider, m *Message, life time.Duration) (Accepted, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(min(w.Timeout, life), 0))
+	defer cancel()
+	began := time.Now()
+	a, err := p.Send(ctx, m)
+	w.Metrics.DeliverySeconds.WithLabelValues(string(w.Channel), p.Name()).Observe(time.Since(began).Seconds())
+	return a, err
+}
+
+// compose opens the destination, derives the code and renders the message.
+func (w *Worker) compose(cmd event.Command) (Message, error) {
+	to, err := w.Keys.OpenDestination(string(w.Channel), cmd.App, cmd.User, Purpose, cmd.To)
+	if err != nil {
+		return Message{}, fmt.Errorf("open destination: %w", err)
+	}
+	prf, err := w.Keys.CodePRF(cmd.Key)
+	if err != nil {
+		return Message{}, fmt.Errorf("derive code: %w", err)
+	}
+	code, err := otp.DeriveCode(prf, otp.CodeInput{
+		App: cmd.App, Challenge: cmd.Challenge, Nonce: cmd.Nonce, Transaction: cmd.Transaction, Digits: cmd.Digits,
+	})
+	if err != nil {
+		return Message{}, err
+	}
+	m, err := w.Render(message.Input{
+		App: cmd.AppName, Code: code, Locale: cmd.Locale, Fallback: cmd.Fallback, Life: cmd.ExpiresAt.Sub(w.Now()), Origin: cmd.Origin,
+		Transaction: cmd.Transaction,
+	})
+	if err != nil {
+		return Message{}, fmt.Errorf("render message: %w", err)
+	}
+	m.Reference, m.App, m.To, m.ExpiresAt = cmd.Reference(), cmd.App, to, cmd.ExpiresAt
+	return m, nil
+}
+
+// again gives a delivery back that certainly did not go out, for another try while its code lives.
+func (w *Worker) again(ctx context.Context, j job, provider string, e *Error) {
+	delay := max(bus.Backoff(j.msg.Tries), e.RetryAfter)
+	if !w.Now().Add(delay).Before(j.cmd.ExpiresAt) {
+		w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryFailed, provider, "no provider took it in time: "+describe(e))})
+		return
+	}
+	w.persist(ctx, "releasing a delivery", func(ctx context.Context) error {
+		return w.Store.Release(ctx, w.Now(), []postgres.DeliveryKey{j.key()})
+	})
+	j.msg.Settle(bus.Retry(delay, describe(e)))
+}
+
+// ambiguous orders the one further try of a delivery that may have gone out, or ends it after that.
+func (w *Worker) ambiguous(ctx context.Context, j job, provider string) {
+	if j.unsure {
+		w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryUnconfirmed, provider, "sent twice without an answer")})
+		return
+	}
+	w.persist(ctx, "marking an unsure delivery", func(ctx context.Context) error {
+		return w.Store.Unsure(ctx, w.Now(), []postgres.DeliveryKey{j.key()})
+	})
+	j.msg.Settle(bus.Retry(bus.Backoff(j.msg.Tries), "the provider's answer was lost"))
+}
+
+func describe(e *Error) string {
+	if e.Code == "" {
+		return e.Reason
+	}
+	return fmt.Sprintf("%s (%s)", e.Reason, e.Code)
+}
+
+func (w *Worker) outcome(cmd event.Command, s otp.DeliveryState, provider, reason string) postgres.DeliveryOutcome {
+	return postgres.DeliveryOutcome{
+		DeliveryKey: postgres.DeliveryKey{Challenge: cmd.Challenge, Number: cmd.Attempt}, State: s, Provider: provider, Reason: reason, At: w.Now(),
+	}
+}
+
+// finish queues an outcome for record. Where the queue is full it is recorded here and now.
+func (w *Worker) finish(s settled) {
+	w.Metrics.Deliveries.WithLabelValues(string(w.Channel), orNone(s.outcome.Provider), string(s.outcome.State)).Inc()
+	if s.outcome.State == otp.DeliveryAccepted && !s.recorded {
+		w.Metrics.LoginSeconds.WithLabelValues(string(w.Channel)).Observe(time.Since(s.msg.Received).Seconds())
+	}
+	if !w.outcomes.Add(s) {
+		w.record(context.Background(), []settled{s})
+	}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// record writes a batch of outcomes, tells them, and only then lets go of the commands.
+func (w *Worker) record(ctx context.Context, batch []settled) {
+	var write []postgres.DeliveryOutcome
+	out := make([]bus.Out, len(batch))
+	for i, s := range batch {
+		if !s.recorded {
+			write = append(write, s.outcome)
+		}
+		out[i] = bus.Out{
+			Subject: event.ReceiptSubject(w.Channel), ID: s.cmd.Reference() + "/" + string(s.outcome.State),
+			Data: event.Receipt{
+				Challenge: s.cmd.Challenge, Attempt: s.cmd.Attempt, Channel: w.Channel, Provider: s.outcome.Provider, State: s.outcome.State,
+				Reference: s.outcome.Reference, Reason: s.outcome.Reason, At: s.outcome.At,
+			}.Encode(),
+		}
+	}
+	if len(write) > 0 {
+		w.persist(ctx, "recording outcomes", func(ctx context.Context) error { return w.Store.Finish(ctx, w.Now(), write) })
+	}
+	told := w.persist(ctx, "telling outcomes", func(ctx context.Context) error { return w.Bus.Publish(ctx, out...) })
+	for _, s := range batch {
+		switch {
+		case !told: // what is on record is told when the command comes again
+			s.msg.Settle(bus.Retry(bus.Backoff(s.msg.Tries), "the outcome could not be told"))
+		case s.dead != "":
+			s.msg.Settle(bus.Dead(s.dead))
+		case s.outcome.State == otp.DeliveryAccepted && !s.recorded:
+			s.msg.Settle(bus.Done())
+		default:
+			s.msg.Settle(bus.Drop(string(s.outcome.State)))
+		}
+	}
+}
+
+// persistFor is how long a worker holds on to what it knows while NATS or Postgres is away.
+const persistFor = 2 * time.Minute
+
+// persist tries again until it succeeds: what a provider took must not be forgotten because a server restarts. It gives up in the end, and then the
+// lease decides.
+func (w *Worker) persist(ctx context.Context, what string, fn func(context.Context) error) bool {
+	ctx, cancel := context.WithTimeout(ctx, persistFor)
+	defer cancel()
+	if err := lifecycle.Backoff(ctx, w.Logger, what, fn); err != nil {
+		w.Logger.Error(what+" was given up", "error", err)
+		return false
+	}
+	return true
+}
