@@ -32,14 +32,15 @@ type StreamSettings struct {
 	MaxBytes   int64         // a stream; a full one refuses what is published, it drops nothing. Events and dead letters drop their oldest
 	Duplicates time.Duration // window in which a message id is known
 	AckWait    time.Duration
-	MaxInHand  int // messages of a consumer delivered and not yet settled
+	MaxInHand  int   // messages of a consumer delivered and not yet settled
+	PerApp     int64 // logins of one app that may wait; more are refused, so that no app fills the stream for all
 }
 
 // DefaultStreamSettings are safe on one server.
 func DefaultStreamSettings() StreamSettings {
 	return StreamSettings{
 		Replicas: 1, WorkMaxAge: 24 * time.Hour, EventsAge: 7 * 24 * time.Hour, DeadAge: 30 * 24 * time.Hour, MaxBytes: 4 << 30,
-		Duplicates: 2 * time.Minute, AckWait: AckWait, MaxInHand: 10000,
+		Duplicates: 2 * time.Minute, AckWait: AckWait, MaxInHand: 10000, PerApp: 500_000,
 	}
 }
 
@@ -60,6 +61,8 @@ func (s StreamSettings) Check() error {
 		return errors.New("ack-wait: must be at least 1s")
 	case s.Duplicates < s.AckWait:
 		return errors.New("stream-duplicates: must be at least ack-wait")
+	case s.PerApp < 1:
+		return errors.New("stream-logins-per-app: must be at least 1")
 	case s.MaxInHand < 1:
 		return errors.New("max-in-hand: must be at least 1")
 	}
@@ -92,8 +95,13 @@ func streams(s StreamSettings) []jetstream.StreamConfig {
 			MaxAge: age, MaxBytes: s.MaxBytes, Duplicates: s.Duplicates, Replicas: s.Replicas, Storage: jetstream.FileStorage,
 		}
 	}
+	logins := queue(StreamLogins, "login events of apps, until they are decided", "otpost.app.*.login")
+	// Message ids are known to the whole stream: with a window, one app could hide the logins of another by naming their ids first. The worker
+	// tells repeats apart by (app, id) itself.
+	logins.Duplicates = 100 * time.Millisecond
+	logins.MaxMsgsPerSubject, logins.DiscardNewPerSubject = s.PerApp, true
 	return []jetstream.StreamConfig{
-		queue(StreamLogins, "login events of apps, until they are decided", "otpost.app.*.login"),
+		logins,
 		queue(StreamWork, "commands to channel workers, until they are carried out", "otpost.work.*"),
 		queue(StreamReceipts, "what became of deliveries, until it is recorded", "otpost.receipt.*"),
 		kept(StreamEvents, "events to apps", s.EventsAge, "otpost.app.*.event.>"),

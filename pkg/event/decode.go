@@ -63,11 +63,18 @@ func decode(data []byte, v any, prefix string, opts json.Options) *otp.Problem {
 	return otp.InvalidField("body", "must be valid JSON")
 }
 
+// maxFieldName is the length, in bytes, past which a field's name is cut: nesting is an attacker's to choose.
+const maxFieldName = 64
+
 // fieldName renders a JSON pointer as people write fields, quoting and cutting whatever an attacker put there.
 func fieldName(prefix string, p jsontext.Pointer) string {
 	var b strings.Builder
 	b.WriteString(prefix)
 	for tok := range p.Tokens() {
+		if b.Len() > maxFieldName {
+			b.WriteString("...")
+			break
+		}
 		if b.Len() > 0 {
 			b.WriteByte('.')
 		}

@@ -42,8 +42,8 @@ func ParseCommand(b []byte) (Command, error) {
 		return c, fmt.Errorf("parse command: %w", err)
 	}
 	if c.Challenge == uuid.Nil || c.Attempt < 1 || !c.Channel.Valid() || !otp.ValidApp(c.App) || c.User == "" || len(c.To) == 0 ||
-		len(c.Nonce) != otp.NonceSize || c.ExpiresAt.IsZero() {
-		return c, fmt.Errorf("parse command: a required field is missing")
+		len(c.Nonce) != otp.NonceSize || c.Digits < otp.MinDigits || c.Digits > otp.MaxDigits || c.ExpiresAt.IsZero() {
+		return c, fmt.Errorf("parse command: a required field is missing or out of bounds")
 	}
 	return c, nil
 }

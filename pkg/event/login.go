@@ -2,8 +2,10 @@ package event
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -70,7 +72,12 @@ type envelope struct {
 	DataContentType string         `json:"datacontenttype"`
 	DataSchema      string         `json:"dataschema"`
 	Data            jsontext.Value `json:"data"`
+
+	Extensions map[string]jsontext.Value `json:",embed"`
 }
+
+// maxSource is the most characters that the source of a login event may have.
+const maxSource = 1024
 
 // ParseLogin reads a login event of app that came in at received. On a problem the Login holds what could be read of ID, User and Session, each
 // empty unless it is valid, so that the app can be told whose login was refused.
@@ -85,7 +92,7 @@ func ParseLogin(app string, body []byte, received time.Time) (Login, *otp.Proble
 	}
 	if env.Time != "" {
 		t, err := time.Parse(time.RFC3339, env.Time)
-		if err != nil {
+		if err != nil || !rfc3339.MatchString(env.Time) {
 			return l.salvage(env.Data), otp.InvalidField("time", "must be a time as RFC 3339 writes it")
 		}
 		if d := t.Sub(received); d > MaxClockSkew || d < -MaxClockSkew {
@@ -126,11 +133,8 @@ func (e envelope) check() *otp.Problem {
 	if w := otp.CheckID(e.ID); w != "" {
 		return otp.InvalidField("id", w)
 	}
-	if w := otp.CheckID(e.Source); w != "" && len(e.Source) <= otp.MaxIDLength {
+	if w := otp.CheckText(e.Source, maxSource); w != "" {
 		return otp.InvalidField("source", w)
-	}
-	if len(e.Source) > 1024 {
-		return otp.InvalidField("source", "must have at most 1024 bytes")
 	}
 	if e.Type != LoginType {
 		return otp.InvalidField("type", fmt.Sprintf("must be %q", LoginType))
@@ -141,8 +145,29 @@ func (e envelope) check() *otp.Problem {
 	if len(e.Data) == 0 {
 		return otp.InvalidField("data", "must be given")
 	}
+	return e.checkExtensions()
+}
+
+// checkExtensions refuses what CloudEvents does not let an extension attribute be (sections 3.1 and, for JSON, 2.2), so that "Time" or
+// "data_base64" does not pass for one.
+func (e envelope) checkExtensions() *otp.Problem {
+	for _, name := range slices.Sorted(maps.Keys(e.Extensions)) {
+		if !attribute.MatchString(name) {
+			return otp.InvalidField(fieldName("", jsontext.Pointer("").AppendToken(name)), "is not a known field")
+		}
+		switch e.Extensions[name].Kind() {
+		case '"', 't', 'f', '0':
+		default:
+			return otp.InvalidField(fieldName("", jsontext.Pointer("").AppendToken(name)), "must be a string, a number, true or false")
+		}
+	}
 	return nil
 }
+
+// rfc3339 refuses what time.Parse lets pass: an hour of one digit, a comma before the fraction, an offset of more than a day.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+var attribute = regexp.MustCompile(`^[a-z0-9]+$`)
 
 var locale = regexp.MustCompile(`^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8}){0,4}$`)
 
@@ -177,8 +202,8 @@ func (l *Login) check(prefix string) *otp.Problem {
 	}
 	if l.Client != nil {
 		if l.Client.IP != "" {
-			if _, err := netip.ParseAddr(l.Client.IP); err != nil {
-				return otp.InvalidField(prefix+"client.ip", "must be an IPv4 or IPv6 address")
+			if ip, err := netip.ParseAddr(l.Client.IP); err != nil || ip.Zone() != "" { // a zone means nothing outside the app's host
+				return otp.InvalidField(prefix+"client.ip", "must be an IPv4 or IPv6 address, without a zone")
 			}
 		}
 		if utf8.RuneCountInString(l.Client.UserAgent) > 1024 {

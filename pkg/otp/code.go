@@ -82,7 +82,7 @@ func DeriveCode(prf PRF, in CodeInput) (string, error) {
 // SameCode compares two codes in a time that depends on their lengths only.
 func SameCode(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
-// maxAnswer bounds, in bytes, what a person may type for a code, separators included.
+// maxAnswer bounds, in characters, what a person may type for a code, separators included.
 const maxAnswer = 64
 
 // NormalizeAnswer turns what a person typed into plain digits. Spaces and dashes between the digits are dropped and digits of other scripts
@@ -92,8 +92,8 @@ func NormalizeAnswer(s string) (digits, problem string) {
 	if s == "" {
 		return "", "must not be empty"
 	}
-	if len(s) > maxAnswer {
-		return "", fmt.Sprintf("must have at most %d bytes", maxAnswer)
+	if len(s) > maxAnswer*utf8.UTFMax || utf8.RuneCountInString(s) > maxAnswer {
+		return "", fmt.Sprintf("must have at most %d characters", maxAnswer)
 	}
 	if !utf8.ValidString(s) {
 		return "", "must be valid UTF-8"

@@ -21,15 +21,22 @@ func ValidApp(s string) bool { return appName.MatchString(s) }
 
 // CheckID says what is wrong with an id that an app chose (user, session, event id), in words that follow the field's name;
 // it returns "" for a good one: 1–128 characters, valid UTF-8, none of them a control, format, private-use or line-separating one.
-func CheckID(s string) string {
+func CheckID(s string) string { return CheckText(s, MaxIDLength) }
+
+// CheckText is CheckID for a text of 1 to limit characters.
+func CheckText(s string, limit int) string {
 	if s == "" {
 		return "must not be empty"
 	}
-	if len(s) > MaxIDLength*utf8.UTFMax || utf8.RuneCountInString(s) > MaxIDLength {
-		return fmt.Sprintf("must have at most %d characters", MaxIDLength)
+	if len(s) > limit*utf8.UTFMax || utf8.RuneCountInString(s) > limit {
+		return fmt.Sprintf("must have at most %d characters", limit)
 	}
 	return checkPrintable(s)
 }
+
+// unprintable are control, format, private-use and surrogate characters and line separators. unicode.C would not do: since Go 1.25 it holds
+// unassigned code points too, and with them every emoji and letter newer than Go's tables.
+var unprintable = []*unicode.RangeTable{unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp}
 
 // checkPrintable refuses what could break a line, hide text or fool a reader of logs.
 func checkPrintable(s string) string {
@@ -45,7 +52,7 @@ func checkPrintable(s string) string {
 				return "must be valid UTF-8"
 			}
 		}
-		if unicode.In(r, unicode.C, unicode.Zl, unicode.Zp) {
+		if unicode.In(r, unprintable...) {
 			return "must not have control characters"
 		}
 	}

@@ -65,6 +65,9 @@ func (t TOTP) Value(secret []byte, step int64) (string, error) {
 // step in reach is tried, earliest first, so that a value that stands at two steps is taken for an unused one. Whoever accepts the step must
 // store it by compare-and-set: Match alone does not stop a second use.
 func (t TOTP) Match(secret []byte, answer string, at time.Time, skew int, last int64) (step int64, ok bool, err error) {
+	if err := t.Check(); err != nil { // a period of zero has no steps
+		return 0, false, err
+	}
 	now := t.Step(at)
 	for s := now - int64(skew); s <= now+int64(skew); s++ {
 		v, err := t.Value(secret, s)

@@ -3,8 +3,6 @@ package otp
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
-	"unicode/utf8"
 )
 
 // MaxTransactionField is the most characters that each field of a transaction may have.
@@ -20,13 +18,7 @@ type Transaction struct {
 // Check says which field is wrong and how; both are empty for a good transaction.
 func (t Transaction) Check() (field, problem string) {
 	for _, f := range [...]struct{ name, value string }{{"amount", t.Amount}, {"payee", t.Payee}} {
-		if f.value == "" {
-			return f.name, "must not be empty"
-		}
-		if utf8.RuneCountInString(f.value) > MaxTransactionField {
-			return f.name, fmt.Sprintf("must have at most %d characters", MaxTransactionField)
-		}
-		if p := checkPrintable(f.value); p != "" {
+		if p := CheckText(f.value, MaxTransactionField); p != "" {
 			return f.name, p
 		}
 	}

@@ -190,7 +190,7 @@ func (s *Challenges) Resend(ctx context.Context, now time.Time, c Challenge, ch 
 	}
 	var r Resend
 	err := s.db.tx(ctx, "resend", func(tx *sqlx.Tx) error {
-		err := tx.GetContext(ctx, &r.Number, query("challenge_resend"), c.ID, c.AppID, c.Session, now, cooldown.Seconds())
+		err := tx.GetContext(ctx, &r.Number, query("challenge_resend"), c.ID, c.AppID, c.Session, now, cooldown.Seconds(), string(ch))
 		if missing(err) {
 			return s.whyNot(ctx, c.ID, c.AppID, c.Session, now)
 		}

@@ -25,6 +25,7 @@ type Answerable struct {
 	Challenge             // without addresses, sends and deliveries
 	LastRequest uuid.UUID // digest of the idempotency id of the last request that was judged; zero for none
 	LastResult  string
+	LastFactor  string
 }
 
 // A TOTPFactor is a user's authenticator app.
@@ -48,6 +49,7 @@ type Case struct {
 type Judgement struct {
 	State   otp.State // the challenge's from now on
 	Result  string    // for LastResult
+	Factor  string    // that was proven, for LastFactor
 	Request uuid.UUID // digest of the idempotency id; zero for none
 	Budget  otp.Budget
 	Advance *Advance // a TOTP step that must not have been accepted before
@@ -139,6 +141,7 @@ type answerableRow struct {
 	challengeRow
 	LastRequest uuid.NullUUID  `db:"last_request"`
 	LastResult  sql.NullString `db:"last_result"`
+	LastFactor  sql.NullString `db:"last_factor"`
 }
 
 func answerables(ctx context.Context, q sqlx.QueryerContext, ids []uuid.UUID) (map[uuid.UUID]Answerable, error) {
@@ -148,7 +151,7 @@ func answerables(ctx context.Context, q sqlx.QueryerContext, ids []uuid.UUID) (m
 	}
 	out := make(map[uuid.UUID]Answerable, len(rows))
 	for _, r := range rows {
-		out[r.ID] = Answerable{Challenge: r.challenge(), LastRequest: r.LastRequest.UUID, LastResult: r.LastResult.String}
+		out[r.ID] = Answerable{Challenge: r.challenge(), LastRequest: r.LastRequest.UUID, LastResult: r.LastResult.String, LastFactor: r.LastFactor.String}
 	}
 	return out, nil
 }
@@ -254,13 +257,14 @@ func (v *verdicts) store(ctx context.Context, tx *sqlx.Tx, now time.Time, ids []
 	if n == 0 {
 		return nil
 	}
-	challenge, states, results := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
+	challenge, states := make(pq.StringArray, n), make(pq.StringArray, n)
+	results, factors := make(pq.StringArray, n), make(pq.StringArray, n)
 	requests, waits := make([]sql.NullString, n), make([]sql.NullString, n)
 	apps, failures, users := make(pq.Int64Array, n), make(pq.Int64Array, n), make(pq.StringArray, n)
 	locked := make(pq.BoolArray, n)
 	for k, j := range v.judged {
 		i := v.index[k]
-		challenge[k], states[k], results[k] = ids[i].String(), string(j.State), j.Result
+		challenge[k], states[k], results[k], factors[k] = ids[i].String(), string(j.State), j.Result, j.Factor
 		if j.Request != uuid.Nil {
 			requests[k] = sql.NullString{String: j.Request.String(), Valid: true}
 		}
@@ -271,7 +275,7 @@ func (v *verdicts) store(ctx context.Context, tx *sqlx.Tx, now time.Time, ids []
 		}
 	}
 	var changed []uuid.UUID
-	if err := tx.SelectContext(ctx, &changed, query("challenges_judge"), challenge, states, pq.Array(requests), results, now); err != nil {
+	if err := tx.SelectContext(ctx, &changed, query("challenges_judge"), challenge, states, pq.Array(requests), results, now, factors); err != nil {
 		return fmt.Errorf("store verdicts: %w", err)
 	}
 	if len(changed) != n && !unguardedBuild { // the accounts are locked and the attempts taken: nobody else can have ended one

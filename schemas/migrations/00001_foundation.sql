@@ -127,6 +127,7 @@ CREATE TABLE challenges (
     ended_at     timestamptz,
     last_request uuid,                       -- keyless digest of the last request's idempotency id
     last_result  text,
+    last_factor  text,                       -- that the last right answer proved
     CONSTRAINT challenges_pkey            PRIMARY KEY (id),
     CONSTRAINT challenges_nonce_length    CHECK (octet_length(nonce) = 16),
     CONSTRAINT challenges_factor_known    CHECK (factor IN ('totp', 'sms', 'email')),
@@ -252,7 +253,7 @@ GRANT EXECUTE ON FUNCTION otpost_ensure_partitions(timestamptz, integer), otpost
 GRANT SELECT, INSERT (app_id, user_id, touched_at), UPDATE (touched_at) ON accounts TO otpost_challenge;
 GRANT SELECT (id, app_id, user_id, kind, state, sealed, mask, digits, created_at, last_used_at) ON factors TO otpost_challenge;
 GRANT SELECT, INSERT, DELETE ON logins TO otpost_challenge;
-GRANT SELECT, INSERT, UPDATE (state, ended_at, sends, next_send_at) ON challenges TO otpost_challenge;
+GRANT SELECT, INSERT, UPDATE (state, ended_at, sends, next_send_at, factor) ON challenges TO otpost_challenge;
 GRANT SELECT, INSERT, UPDATE (state, provider, reference, reason, swept, updated_at) ON deliveries TO otpost_challenge;
 GRANT SELECT, INSERT, DELETE ON outbox TO otpost_challenge, otpost_verification;
 
@@ -261,9 +262,9 @@ GRANT SELECT (challenge_id, attempt, channel, state, provider, reference, reason
 
 GRANT SELECT, INSERT, UPDATE (failures, wait_until, locked_at, touched_at) ON accounts TO otpost_verification;
 GRANT SELECT, UPDATE (last_step, last_used_at) ON factors TO otpost_verification;
-GRANT SELECT (id, app_id, user_id, session, login, factor, nonce, key_id, digits, amount, payee, state, attempts, max_attempts,
-              created_at, expires_at, ended_at, last_request, last_result),
-      UPDATE (state, attempts, ended_at, last_request, last_result) ON challenges TO otpost_verification;
+GRANT SELECT (id, app_id, user_id, session, login, factor, nonce, key_id, digits, amount, payee, state, attempts, max_attempts, sends,
+              created_at, expires_at, ended_at, last_request, last_result, last_factor),
+      UPDATE (state, attempts, ended_at, last_request, last_result, last_factor) ON challenges TO otpost_verification;
 
 GRANT INSERT, UPDATE ON apps TO otpost_operator;
 GRANT SELECT, INSERT, UPDATE, DELETE ON factors TO otpost_operator;

@@ -21,9 +21,9 @@ WHERE challenge_id = $1
 ORDER BY attempt
 
 -- name: challenge_resend
--- The whole rule in one statement: two resends at once cannot both pass.
+-- The whole rule in one statement: two resends at once cannot both pass. What was sent last is what the challenge asks for from then on.
 UPDATE challenges
-SET sends = sends + 1, next_send_at = $4::timestamptz + make_interval(secs => $5)
+SET sends = sends + 1, factor = $6, next_send_at = $4::timestamptz + make_interval(secs => $5)
 WHERE id = $1 AND app_id = $2 AND session = $3 AND state = 'open' AND expires_at > $4 AND sends < max_sends AND next_send_at <= $4
 RETURNING sends
 

@@ -2,7 +2,8 @@
 
 -- name: challenges_for_answers
 SELECT c.id, c.app_id, c.user_id, c.session, c.login, c.factor, c.nonce, c.key_id, c.digits, c.amount, c.payee, c.state, c.attempts,
-       c.max_attempts, c.expires_at, c.last_request, c.last_result
+       c.max_attempts, c.sends, c.expires_at, c.ended_at, c.last_request, c.last_result,
+       c.last_factor
 FROM challenges c
 WHERE c.id = ANY ($1::uuid[])
 
@@ -32,8 +33,8 @@ RETURNING f.id
 -- name: challenges_judge
 UPDATE challenges c
 SET state = w.state, ended_at = CASE WHEN w.state = 'open' THEN NULL ELSE $5::timestamptz END, last_request = w.request::uuid,
-    last_result = w.result
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS w (id, state, request, result)
+    last_result = w.result, last_factor = w.factor
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $6::text[]) AS w (id, state, request, result, factor)
 WHERE c.id = w.id AND c.state = 'open'
 RETURNING c.id
 

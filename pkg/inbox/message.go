@@ -1,0 +1,140 @@
+package inbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/mail"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// The channels of a Message.
+const (
+	SMS   = "sms"
+	Email = "email"
+)
+
+// The providers of a Message.
+const (
+	ProviderTwilio = "twilio"
+	ProviderSMTP   = "smtp"
+)
+
+// A Message is one SMS, or one email as one recipient got it.
+type Message struct {
+	ID       string    // UUIDv7 (RFC 9562, section 5.7); later messages have greater ids, compared as text
+	At       time.Time // when it was accepted: UTC, whole milliseconds, never before the sender's own reading of the same clock
+	Channel  string    // SMS or Email
+	Provider string    // ProviderTwilio or ProviderSMTP
+	From     string    // a number, a sender id, a messaging service SID, or the addr-spec of the From header
+	To       string    // E.164, or the envelope recipient
+	Subject  string    // email only, decoded (RFC 2047)
+	Text     string    // the SMS, or the text/plain part
+	HTML     string    // the text/html part; email only
+
+	Header    mail.Header `json:"-"` // the email's header as it came, for tests; nil for SMS
+	Reference string      `json:"-"` // the provider's own id: the Twilio message SID; empty for email
+}
+
+// timeLayout is RFC 3339 with exactly three decimals, as the wire has it.
+const timeLayout = "2006-01-02T15:04:05.000Z07:00"
+
+// MarshalJSON writes the message as the inbox's API has it; every member is always present.
+func (m Message) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // mail is full of < and >; the API answers as application/json, never as a page
+	err := enc.Encode(struct {
+		ID       string `json:"id"`
+		At       string `json:"at"`
+		Channel  string `json:"channel"`
+		Provider string `json:"provider"`
+		From     string `json:"from"`
+		To       string `json:"to"`
+		Subject  string `json:"subject"`
+		Text     string `json:"text"`
+		HTML     string `json:"html"`
+	}{m.ID, m.At.UTC().Format(timeLayout), m.Channel, m.Provider, m.From, m.To, m.Subject, m.Text, m.HTML})
+	return b.Bytes(), err
+}
+
+// size is what the message counts against Config.MaxBytes, in bytes.
+func (m Message) size() int {
+	n := 512 + len(m.From) + len(m.To) + len(m.Subject) + len(m.Text) + len(m.HTML)
+	for k, vs := range m.Header {
+		for _, v := range vs {
+			n += len(k) + len(v)
+		}
+	}
+	return n
+}
+
+var (
+	webOTPLine = regexp.MustCompile(`(?m)^@\S+ #(\w{4,10})\b`)
+	codeOnLine = regexp.MustCompile(`(?m)^[ \t]*([0-9]{4,10})[ \t\r]*$`)
+	codeInText = regexp.MustCompile(`(?:^|[^\w+.,#/-])([0-9]{4,10})(?:$|[.,](?:$|[^0-9])|[^\w.,-])`)
+	link       = regexp.MustCompile(`[a-z]+://\S+`)
+	markup     = regexp.MustCompile(`(?s)<style.*?</style>|<[^>]*>`)
+)
+
+// Code returns the one-time code that the message carries, or "" when it shows none. It looks, in this order, for the WebOTP line
+// ("@host #123456"), for a line of 4–10 digits alone, and for the first group of 4–10 digits that is no part of a link, a number with
+// decimals, a phone number or a word of Latin letters. It reads the text, else the HTML, else the subject.
+func (m Message) Code() string {
+	for _, s := range []string{m.Text, markup.ReplaceAllString(m.HTML, "\n"), m.Subject} {
+		s = link.ReplaceAllString(s, "")
+		for _, re := range []*regexp.Regexp{webOTPLine, codeOnLine, codeInText} {
+			if found := re.FindStringSubmatch(s); found != nil {
+				return found[1]
+			}
+		}
+	}
+	return ""
+}
+
+// A Filter selects messages. Its zero value selects all.
+type Filter struct {
+	To      string // the exact recipient; case does not matter
+	Channel string // SMS or Email
+	After   After  // only what came later
+	Limit   int    // at most so many, the newest; 0 means all
+}
+
+// An After is a point in the inbox: a message or a time. Its zero value is before everything.
+type After struct {
+	id string
+	at time.Time
+}
+
+// AfterMessage is the point of the message with the id, whether or not the inbox still holds it.
+func AfterMessage(id string) After { return After{id: id} }
+
+// AfterTime is the point t. Messages of the same millisecond as t, when t has no finer part, count as earlier; where each message counts
+// once, page by id.
+func AfterTime(t time.Time) After { return After{at: t} }
+
+// ParseAfter reads a message id or an RFC 3339 time; the empty string is the zero After.
+func ParseAfter(s string) (After, error) {
+	if s == "" {
+		return After{}, nil
+	}
+	if id, err := uuid.Parse(s); err == nil && id.Version() == 7 && len(s) == 36 {
+		return AfterMessage(id.String()), nil
+	}
+	// A "+" of a zone offset arrives as a space when the caller did not escape it.
+	if t, err := time.Parse(time.RFC3339, strings.Replace(s, " ", "+", 1)); err == nil {
+		return AfterTime(t), nil
+	}
+	return After{}, fmt.Errorf("%q is neither a message id nor an RFC 3339 time", s)
+}
+
+func (f Filter) matches(m *Message) bool {
+	return (f.Channel == "" || f.Channel == m.Channel) &&
+		(f.To == "" || strings.EqualFold(f.To, m.To)) &&
+		m.ID > f.After.id &&
+		m.At.After(f.After.at)
+}

@@ -1,0 +1,195 @@
+package telemetry
+
+import (
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// NewRegistry returns a registry of the process's own, with what Go and the operating system tell of the process, and
+// otpost_build_info{version,revision,goversion}, which is always 1.
+func NewRegistry() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		buildInfo(),
+	)
+	return reg
+}
+
+func buildInfo() prometheus.Collector {
+	version, revision := "unknown", "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				revision = s.Value
+			}
+		}
+	}
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "otpost_build_info",
+		Help:        "The build of this process; the value is always 1.",
+		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": runtime.Version()},
+	})
+	g.Set(1)
+	return g
+}
+
+// Other is the value that a label gets in place of one outside its bounds.
+const Other = "other"
+
+// maxValues bounds how many values a label without a closed list may take in the life of a process. Each value makes a time series that
+// is never freed, so a label must not follow what users or apps choose: no app, user, address or error text.
+const maxValues = 32
+
+// Metrics are what otpost counts of its own work. Every label is bounded: channel and outcome to the lists given below, the others to
+// the first 32 values that they take; what lies outside is counted as [Other].
+type Metrics struct {
+	// Messages (otpost_messages_total{stream,outcome}) counts messages by what became of them. stream is the JetStream stream;
+	// outcome is done, retry, drop or dead.
+	Messages *prometheus.CounterVec
+
+	// BatchSize (otpost_batch_size{stream}) is how many messages a worker took at once.
+	BatchSize *prometheus.HistogramVec
+
+	// BatchSeconds (otpost_batch_seconds{stream}) is the time from taking a batch to having settled its last message.
+	BatchSeconds *prometheus.HistogramVec
+
+	// Challenges (otpost_challenges_total{result}) counts what login events came to: issued, skipped, refused; and how challenges
+	// ended: verified, expired, exhausted, superseded, cancelled, locked, undeliverable.
+	Challenges *prometheus.CounterVec
+
+	// Deliveries (otpost_deliveries_total{channel,provider,result}) counts hand-overs to providers and their receipts. channel is sms
+	// or email; provider is a name from the configuration; result is accepted, delivered, undelivered, failed, unconfirmed, expired.
+	Deliveries *prometheus.CounterVec
+
+	// DeliverySeconds (otpost_delivery_seconds{channel,provider}) is how long a provider took to accept or refuse a message.
+	DeliverySeconds *prometheus.HistogramVec
+
+	// LoginSeconds (otpost_login_seconds{channel}) is the time from a login event to a provider's acceptance of its code: what a user
+	// waits for, without the provider's own part.
+	LoginSeconds *prometheus.HistogramVec
+
+	// Verifications (otpost_verifications_total{result}) counts answers: verified, wrong, expired, exhausted, superseded, cancelled,
+	// locked, unknown.
+	Verifications *prometheus.CounterVec
+
+	// VerificationSeconds (otpost_verification_seconds) is the time from receiving an answer to having replied to it.
+	VerificationSeconds prometheus.Histogram
+}
+
+// The closed lists of labels, and the results that the wire names, whose series exist from the start so that a rate over them is 0 and
+// not absent until the first one happens.
+var (
+	channels      = []string{"sms", "email"}
+	outcomes      = []string{"done", "retry", "drop", "dead"}
+	challenges    = []string{"issued", "skipped", "refused", "verified", "expired", "exhausted", "superseded", "cancelled", "locked", "undeliverable"}
+	verifications = []string{"verified", "wrong", "expired", "exhausted", "superseded", "cancelled", "locked", "unknown"}
+)
+
+// Buckets in seconds: short ones for what happens in the house, longer ones for what waits for a provider.
+var (
+	houseSeconds    = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
+	providerSeconds = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+)
+
+// NewMetrics registers the metrics with reg. It panics if they are registered there already, which is a fault in the program.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		Messages:     counter("otpost_messages_total", "Messages by what became of them.", first("stream"), oneOf("outcome", outcomes)),
+		BatchSize:    histogram("otpost_batch_size", "Messages taken at once.", prometheus.ExponentialBuckets(1, 2, 11), first("stream")),
+		BatchSeconds: histogram("otpost_batch_seconds", "Seconds from taking a batch to having settled it.", houseSeconds, first("stream")),
+		Challenges:   counter("otpost_challenges_total", "What login events came to, and how challenges ended.", first("result")),
+		Deliveries: counter("otpost_deliveries_total", "Hand-overs to providers, and their receipts.",
+			oneOf("channel", channels), first("provider"), first("result")),
+		DeliverySeconds: histogram("otpost_delivery_seconds", "Seconds that a provider took to answer.", providerSeconds,
+			oneOf("channel", channels), first("provider")),
+		LoginSeconds: histogram("otpost_login_seconds", "Seconds from a login event to a provider's acceptance of its code.", providerSeconds,
+			oneOf("channel", channels)),
+		Verifications: counter("otpost_verifications_total", "Answers by their result.", first("result")),
+		VerificationSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "otpost_verification_seconds", Help: "Seconds from receiving an answer to having replied.", Buckets: houseSeconds,
+		}),
+	}
+	for _, result := range challenges {
+		m.Challenges.WithLabelValues(result)
+	}
+	for _, result := range verifications {
+		m.Verifications.WithLabelValues(result)
+	}
+	reg.MustRegister(m.Messages, m.BatchSize, m.BatchSeconds, m.Challenges, m.Deliveries, m.DeliverySeconds, m.LoginSeconds,
+		m.Verifications, m.VerificationSeconds)
+	return m
+}
+
+func counter(name, help string, labels ...prometheus.ConstrainedLabel) *prometheus.CounterVec {
+	return prometheus.V2.NewCounterVec(prometheus.CounterVecOpts{
+		CounterOpts:    prometheus.CounterOpts{Name: name, Help: help},
+		VariableLabels: prometheus.ConstrainedLabels(labels),
+	})
+}
+
+func histogram(name, help string, buckets []float64, labels ...prometheus.ConstrainedLabel) *prometheus.HistogramVec {
+	return prometheus.V2.NewHistogramVec(prometheus.HistogramVecOpts{
+		HistogramOpts:  prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets},
+		VariableLabels: prometheus.ConstrainedLabels(labels),
+	})
+}
+
+// oneOf bounds a label to a closed list.
+func oneOf(name string, values []string) prometheus.ConstrainedLabel {
+	return prometheus.ConstrainedLabel{Name: name, Constraint: func(v string) string {
+		if slices.Contains(values, v) {
+			return v
+		}
+		return Other
+	}}
+}
+
+// first bounds a label to the first maxValues words that it takes. What is not a word of letters, digits, "_", "-" and "." of at most
+// 48 characters is no value for a label: an address or an error text that strayed here.
+func first(name string) prometheus.ConstrainedLabel {
+	var mu sync.RWMutex
+	seen := map[string]bool{}
+	return prometheus.ConstrainedLabel{Name: name, Constraint: func(v string) string {
+		mu.RLock()
+		known := seen[v]
+		mu.RUnlock()
+		if known {
+			return v
+		}
+		if !isWord(v) {
+			return Other
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if !seen[v] && len(seen) >= maxValues {
+			return Other
+		}
+		seen[v] = true
+		return v
+	}}
+}
+
+func isWord(v string) bool {
+	if v == "" || len(v) > 48 {
+		return false
+	}
+	letters := false
+	for _, r := range v {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z':
+			letters = true
+		case r >= '0' && r <= '9', r == '_', r == '-', r == '.':
+		default:
+			return false
+		}
+	}
+	return letters // digits alone would be a code or a phone number
+}

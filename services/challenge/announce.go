@@ -1,0 +1,104 @@
+package challenge
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/event"
+	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/postgres"
+)
+
+// This file turns what the database holds into what others are told: events, replies, commands.
+
+func about(user, session, login string) event.About {
+	return event.About{User: user, Session: session, Login: login}
+}
+
+// outcomeEvent is the event of a decided login. Its id is the challenge's, so that telling it again is telling the same.
+func (l *login) outcomeEvent(a postgres.Admitted, now time.Time) event.Event {
+	e := event.Event{App: l.App, ID: a.ID.String() + "/" + a.Outcome, Time: now}
+	who := about(l.User, l.Session, l.ID)
+	switch {
+	case a.Outcome == event.OutcomeIssued && a.Challenge != nil:
+		c := a.Challenge
+		e.Name, e.Subject = event.ChallengeIssued, a.ID.String()
+		e.Data = event.Issued{
+			About: who, Challenge: a.ID.String(), Channel: string(c.Factor), Factor: string(c.Factor), To: c.Mask(),
+			ExpiresAt: event.Time(c.ExpiresAt), Digits: c.Digits, Methods: c.Methods,
+		}
+	case a.Outcome == event.OutcomeSkipped:
+		e.Name, e.Data = event.ChallengeSkipped, event.Skipped{About: who, Reason: a.Reason}
+	default:
+		e.Name = event.ChallengeRefused
+		e.Data = event.Refused{
+			User: l.User, Session: l.Session, Login: l.ID, Reason: a.Reason, Message: words(a.Reason), RetryAfter: otp.Seconds(a.RetryAfter),
+		}
+	}
+	return e
+}
+
+// reply is the answer to a login that came by request.
+func (l *login) reply(a postgres.Admitted) event.LoginReply {
+	switch {
+	case a.Outcome == event.OutcomeIssued && a.Challenge != nil:
+		c := a.Challenge
+		return event.LoginReply{
+			Outcome: a.Outcome, Challenge: a.ID.String(), Channel: string(c.Factor), Factor: string(c.Factor), To: c.Mask(),
+			ExpiresAt: event.Time(c.ExpiresAt), Digits: c.Digits, Methods: c.Methods,
+		}
+	case a.Outcome == event.OutcomeSkipped:
+		return event.LoginReply{Outcome: a.Outcome, Reason: a.Reason}
+	default:
+		return event.LoginReply{Outcome: event.OutcomeRefused, Reason: a.Reason, Message: words(a.Reason), RetryAfter: otp.Seconds(a.RetryAfter)}
+	}
+}
+
+// fromStored shows a stored challenge as it was when it was new.
+func fromStored(c postgres.Challenge) *postgres.NewChallenge {
+	return &postgres.NewChallenge{
+		Session: c.Session, Login: c.Login, Factor: c.Factor, Nonce: c.Nonce, KeyID: c.KeyID, Digits: c.Digits, Transaction: c.Transaction,
+		Locale: c.Locale, ToSMS: c.ToSMS, ToEmail: c.ToEmail, MaskSMS: c.MaskSMS, MaskEmail: c.MaskEmail, Methods: c.Methods,
+		Attempts: c.MaxAttempts, Sends: c.MaxSends, NextSendAt: c.NextSendAt, ExpiresAt: c.ExpiresAt,
+	}
+}
+
+// firstCommand is the command of a challenge's first delivery; ok is false for a factor that needs none.
+func firstCommand(l *login, a *postgres.Admitted) (event.Command, bool) {
+	c := a.Challenge
+	ch, ok := c.Factor.Channel()
+	if !ok {
+		return event.Command{}, false
+	}
+	return command(l.app, postgres.Challenge{
+		ID: a.ID, User: l.User, Nonce: c.Nonce, KeyID: c.KeyID, Digits: c.Digits, Transaction: c.Transaction, Locale: c.Locale, ToSMS: c.ToSMS,
+		ToEmail: c.ToEmail, ExpiresAt: c.ExpiresAt,
+	}, ch, 1)
+}
+
+// command is the command of one delivery; ok is false where the challenge has no address for the channel.
+func command(app postgres.App, c postgres.Challenge, ch otp.Channel, number int) (event.Command, bool) {
+	to, _, ok := c.Destination(ch)
+	if !ok {
+		return event.Command{}, false
+	}
+	return event.Command{
+		Challenge: c.ID, Attempt: number, Channel: ch, App: app.Name, AppName: app.DisplayName, Origin: app.Origin, User: c.User, To: to,
+		Nonce: c.Nonce, Key: c.KeyID, Digits: c.Digits, Locale: c.Locale, Fallback: app.Locale, Transaction: c.Transaction, ExpiresAt: c.ExpiresAt,
+	}, true
+}
+
+// commandOut makes a message of a command. again tells a command that is published anew from the same one published twice.
+func commandOut(cmd event.Command, again string) bus.Out {
+	return bus.Out{Subject: event.WorkSubject(cmd.Channel), ID: cmd.Reference() + again, Data: cmd.Encode()}
+}
+
+// ended is the event of a challenge's end. A challenge ends once, so its id serves as the event's.
+func ended(app string, id uuid.UUID, who event.About, s otp.State, at time.Time) event.Event {
+	return event.Event{
+		App: app, Name: event.ChallengeEnded, ID: id.String() + "/ended", Subject: id.String(), Time: at,
+		Data: event.Ended{About: who, Challenge: id.String(), Reason: string(s)},
+	}
+}

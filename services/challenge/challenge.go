@@ -1,0 +1,126 @@
+// Package challenge is the worker that decides logins: login events and requests in, challenges and delivery commands out. It also
+// resends, cancels and tells the status of challenges, records what became of deliveries, and sweeps up what was left behind.
+//
+// What it promises: an accepted login is decided once, however often it is delivered, and neither a killed worker nor a lost message loses it. What it holds: keys to seal
+// addresses and to make ids, and the number of the code key; it cannot derive a code.
+package challenge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/otpost/otpost/pkg/apps"
+	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/event"
+	"github.com/otpost/otpost/pkg/keyring"
+	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/outbox"
+	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/telemetry"
+)
+
+// Config is what the worker is made of.
+type Config struct {
+	DB      *postgres.DB // connected as role challenge
+	Bus     *bus.Bus     // connected as role challenge
+	Keys    *keyring.Ring
+	Metrics *telemetry.Metrics
+	Logger  *slog.Logger
+	Now     func() time.Time
+	Version string // semantic version, for discovery
+
+	Sweep Sweep
+}
+
+// A Worker decides logins. Any number of them may run.
+type Worker struct {
+	Config
+	store  *postgres.Challenges
+	apps   *apps.Cache
+	outbox *outbox.Publisher
+	logins *bus.Batcher[*login] // those that came by request
+	acts   chan struct{}        // bounds the other requests under way
+}
+
+// maxActs bounds resend, cancel and status requests under way at once.
+const maxActs = 32
+
+// maxBatch bounds the logins decided in one transaction.
+const maxBatch = 500
+
+// New returns a Worker.
+func New(cfg Config) (*Worker, error) {
+	if err := cfg.Sweep.complete(); err != nil {
+		return nil, err
+	}
+	w := &Worker{
+		Config: cfg, store: postgres.NewChallenges(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
+		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger), acts: make(chan struct{}, maxActs),
+	}
+	w.logins = bus.NewBatcher(maxBatch, 2, w.admit)
+	return w, nil
+}
+
+// Prepare makes what the worker needs before its first login: the partitions of today.
+func (w *Worker) Prepare(ctx context.Context) error {
+	_, err := w.store.EnsurePartitions(ctx, w.Now(), w.Sweep.PartitionsAhead)
+	return err
+}
+
+// Run works until ctx ends and what was in hand is done. The parts stop in the order in which they feed each other.
+func (w *Worker) Run(ctx context.Context) error {
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	var behind errgroup.Group
+	behind.Go(func() error { return w.apps.Run(background) })
+	behind.Go(func() error { return w.outbox.Run(background) })
+
+	deciding, stopDeciding := context.WithCancel(background)
+	defer stopDeciding()
+	decided := make(chan error, 1)
+	go func() { decided <- w.logins.Run(deciding) }()
+
+	front, ctx := errgroup.WithContext(ctx)
+	front.Go(func() error {
+		return w.Bus.Consume(ctx, bus.Consumption{Stream: bus.StreamLogins, Consumer: "challenge", Handler: w.handleLogins, MaxBatch: maxBatch})
+	})
+	front.Go(func() error {
+		return w.Bus.Consume(ctx, bus.Consumption{Stream: bus.StreamReceipts, Consumer: "challenge", Handler: w.handleReceipts, MaxBatch: maxBatch})
+	})
+	front.Go(func() error { return w.serve(ctx) })
+	front.Go(func() error { return w.sweep(ctx) })
+	err := front.Wait()
+	stopDeciding()
+	err = errors.Join(err, <-decided)
+	w.awaitActs()
+	stopBackground()
+	return errors.Join(err, behind.Wait())
+}
+
+// awaitActs returns when no resend, cancel or status is under way.
+func (w *Worker) awaitActs() {
+	for range maxActs {
+		w.acts <- struct{}{}
+	}
+}
+
+func (w *Worker) serve(ctx context.Context) error {
+	return w.Bus.Serve(ctx, bus.Service{
+		Name: "challenge", Version: w.Version, Description: "otpost: issues, resends and cancels challenges and tells their status",
+		Verbs: map[string]func(*bus.Request){
+			event.VerbLogin:  w.login,
+			event.VerbResend: w.act(w.resend),
+			event.VerbCancel: w.act(w.cancel),
+			event.VerbStatus: w.act(w.status),
+		},
+	})
+}
+
+// busy is the answer when too much is waiting.
+func busy() *otp.Problem {
+	return &otp.Problem{Reason: otp.Busy, Message: "too many requests are waiting; send this one again", RetryAfter: time.Second}
+}

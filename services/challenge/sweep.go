@@ -1,0 +1,154 @@
+package challenge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/outbox"
+	"github.com/otpost/otpost/pkg/postgres"
+)
+
+// Sweep says how the sweeper works. The zero value of a field takes its default.
+type Sweep struct {
+	Every           time.Duration // how often; default 2 s
+	Grace           time.Duration // how long a delivery may have no outcome before its command is published again; default 30 s, doubled each time
+	Keep            time.Duration // how long ended challenges are kept; default 7 days, at least 1 day
+	PartitionsAhead int           // days; default 3
+}
+
+func (s *Sweep) complete() error {
+	orDefault(&s.Every, 2*time.Second)
+	orDefault(&s.Grace, 30*time.Second)
+	orDefault(&s.Keep, 7*24*time.Hour)
+	orDefault(&s.PartitionsAhead, 3)
+	if s.Keep < 24*time.Hour {
+		return fmt.Errorf("keep: must be at least 24h, not %s", s.Keep)
+	}
+	return nil
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+const (
+	sweepLimit  = 1000           // rows of one statement
+	loginMemory = 24 * time.Hour // how long the id of a login is known
+	upkeepEvery = time.Minute
+)
+
+// sweep ends what has expired and publishes what was left behind, until ctx ends. One worker does it at a time, whoever comes first.
+func (w *Worker) sweep(ctx context.Context) error {
+	var kept time.Time
+	for {
+		pause := w.Sweep.Every/2 + rand.N(w.Sweep.Every)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		work := context.WithoutCancel(ctx)
+		_, err := w.store.Alone(work, func() error {
+			err := errors.Join(w.expire(work), w.republish(work), w.leftover(work))
+			if now := w.Now(); now.Sub(kept) >= upkeepEvery {
+				kept = now
+				err = errors.Join(err, w.upkeep(work, now))
+			}
+			return err
+		})
+		if err != nil {
+			w.Logger.Warn("sweeping failed, it goes on with the next round", "error", err)
+		}
+	}
+}
+
+// expire ends challenges whose time is over.
+func (w *Worker) expire(ctx context.Context) error {
+	for {
+		now := w.Now()
+		events, err := w.store.Expire(ctx, now, sweepLimit, func(e postgres.Ended) postgres.OutboxEvent {
+			app, _ := w.apps.ByID(e.AppID)
+			return outbox.Entry(ended(app.Name, e.ID, about(e.User, e.Session, e.Login), otp.Expired, now))
+		})
+		if err != nil {
+			return err
+		}
+		w.Metrics.Challenges.WithLabelValues(string(otp.Expired)).Add(float64(len(events)))
+		w.outbox.Send(events)
+		if len(events) < sweepLimit {
+			return nil
+		}
+	}
+}
+
+// republish publishes anew the commands of deliveries that have had no outcome in time. Whoever gets one claims it first, so that none is sent twice.
+func (w *Worker) republish(ctx context.Context) error {
+	late, err := w.store.Overdue(ctx, w.Now(), w.Sweep.Grace, sweepLimit)
+	if err != nil || len(late) == 0 {
+		return err
+	}
+	ids := make([]uuid.UUID, len(late))
+	for i, l := range late {
+		ids[i] = l.Challenge
+	}
+	found, err := w.store.Details(ctx, ids)
+	if err != nil {
+		return err
+	}
+	var out []bus.Out
+	for _, l := range late {
+		c := found[l.Challenge]
+		app, known := w.apps.ByID(c.AppID)
+		if cmd, ok := command(app, c, l.Channel, l.Number); ok && known {
+			out = append(out, commandOut(cmd, fmt.Sprintf("/again-%d", l.Swept)))
+		}
+	}
+	w.Logger.Warn("deliveries without an outcome are published again", "count", len(out))
+	return w.Bus.Publish(ctx, out...)
+}
+
+// leftover publishes events that a process committed and did not live to publish.
+func (w *Worker) leftover(ctx context.Context) error {
+	n, err := w.outbox.Left(ctx, w.Now())
+	if n > 0 {
+		w.Logger.Warn("events left in the outbox were published", "count", n)
+	}
+	return err
+}
+
+// upkeep makes partitions ahead, drops those behind, and forgets old logins.
+func (w *Worker) upkeep(ctx context.Context, now time.Time) error {
+	made, err := w.store.EnsurePartitions(ctx, now, w.Sweep.PartitionsAhead)
+	if err != nil {
+		return err
+	}
+	dropped, err := w.store.DropPartitions(ctx, now.Add(-w.Sweep.Keep))
+	if err != nil {
+		return err
+	}
+	forgotten := 0
+	for {
+		n, err := w.store.Forget(ctx, now.Add(-loginMemory), sweepLimit)
+		forgotten += n
+		if err != nil {
+			return err
+		}
+		if n < sweepLimit {
+			break
+		}
+	}
+	if made+dropped+forgotten > 0 {
+		w.Logger.Info("upkeep", "partitions_made", made, "partitions_dropped", dropped, "logins_forgotten", forgotten)
+	}
+	return nil
+}

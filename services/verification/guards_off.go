@@ -1,0 +1,7 @@
+//go:build unguarded
+
+package verification
+
+import "github.com/otpost/otpost/pkg/postgres"
+
+func lastStep(postgres.TOTPFactor) int64 { return -1 }

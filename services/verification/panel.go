@@ -1,0 +1,137 @@
+package verification
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/otpost/otpost/pkg/event"
+	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/outbox"
+	"github.com/otpost/otpost/pkg/postgres"
+)
+
+// A panel judges one transaction's answers. The account and challenge of each are locked while it does.
+type panel struct {
+	worker  *Worker
+	answers []*answer
+	now     time.Time
+}
+
+var _ postgres.Panel = (*panel)(nil)
+
+// Wants lets an answer take an attempt where the challenge and the account may still be answered.
+func (p *panel) Wants(i int, c postgres.Case) bool {
+	return c.Challenge.State == otp.Open && p.now.Before(c.Challenge.ExpiresAt) && !p.repeats(i, c) && !c.Budget.Locked && c.Budget.Wait(p.now) == 0
+}
+
+// repeats reports whether this very request was judged before.
+func (p *panel) repeats(i int, c postgres.Case) bool {
+	r := p.answers[i].Request
+	return r != "" && c.Challenge.LastRequest == requestDigest(r)
+}
+
+// requestDigest shortens an idempotency id to what a row keeps. It needs no key: the id is no secret.
+func requestDigest(id string) uuid.UUID {
+	if id == "" {
+		return uuid.Nil
+	}
+	sum := sha256.Sum256([]byte(id))
+	return uuid.UUID(sum[:16])
+}
+
+// Refuse says why nothing was compared.
+func (p *panel) Refuse(i int, c postgres.Case, found bool) {
+	a, ch := p.answers[i], c.Challenge
+	r := event.VerifyReply{AttemptsLeft: ch.MaxAttempts - ch.Attempts, RetryAfter: otp.Seconds(c.Budget.Wait(p.now))}
+	switch {
+	case !found:
+		r = event.VerifyReply{Result: event.ResultUnknown}
+	case p.repeats(i, c):
+		r.Result = ch.LastResult
+		if ch.State == otp.Verified {
+			p.verified(&r, ch.User, otp.FactorKind(ch.LastFactor), ch.EndedAt)
+		}
+	case ch.State == otp.Verified: // used up: whoever has it now did not get it from the user
+		r = event.VerifyReply{Result: event.ResultUnknown}
+	case ch.State.Ended():
+		r.Result, r.AttemptsLeft = string(ch.State), 0
+	case !p.now.Before(ch.ExpiresAt):
+		r.Result, r.AttemptsLeft = string(otp.Expired), 0
+	case c.Budget.Locked, c.Budget.Wait(p.now) > 0:
+		r.Result = string(otp.Locked)
+	default: // its attempts went between the look and the claim
+		r.Result, r.AttemptsLeft = string(otp.Exhausted), 0
+	}
+	a.reply = r
+}
+
+// Judge compares. It is called only for an answer that has an attempt.
+func (p *panel) Judge(i int, c postgres.Case) (postgres.Judgement, bool) {
+	a := p.answers[i]
+	factor, advance, err := p.worker.compare(a, c, p.now)
+	if err != nil {
+		p.worker.Logger.Error("an answer could not be compared", "challenge", c.Challenge.ID, "error", err)
+	}
+	if factor == "" {
+		return p.wrong(i, c), true
+	}
+	a.reply = event.VerifyReply{AttemptsLeft: c.Left}
+	p.verified(&a.reply, c.Challenge.User, factor, p.now)
+	return postgres.Judgement{
+		State: otp.Verified, Result: a.reply.Result, Factor: string(factor), Request: requestDigest(a.Request), Budget: c.Budget.Succeed(), Advance: advance,
+	}, true
+}
+
+// Replayed judges an answer whose TOTP step had been accepted before: it is as wrong as any other.
+func (p *panel) Replayed(i int, c postgres.Case) postgres.Judgement { return p.wrong(i, c) }
+
+func (p *panel) verified(r *event.VerifyReply, user string, factor otp.FactorKind, at time.Time) {
+	r.Result, r.User, r.Factor, r.AMR, r.VerifiedAt = string(otp.Verified), user, string(factor), factor.AMR(), event.Time(at)
+}
+
+func (p *panel) wrong(i int, c postgres.Case) postgres.Judgement {
+	j := postgres.Judgement{State: otp.Open, Result: event.ResultWrong, Request: requestDigest(p.answers[i].Request), Budget: c.Budget.Fail(p.now)}
+	switch {
+	case j.Budget.Locked:
+		j.State = otp.Locked
+	case c.Left == 0:
+		j.State = otp.Exhausted
+	}
+	left := c.Left
+	if j.State != otp.Open {
+		left = 0
+	}
+	p.answers[i].reply = event.VerifyReply{Result: event.ResultWrong, AttemptsLeft: left, RetryAfter: otp.Seconds(j.Budget.Wait(p.now))}
+	return j
+}
+
+// Outbox makes the events of a judged answer.
+func (p *panel) Outbox(i int, c postgres.Case, j postgres.Judgement) []postgres.OutboxEvent {
+	ch, app := c.Challenge, p.answers[i].App
+	who := event.About{User: ch.User, Session: ch.Session, Login: ch.Login}
+	id := ch.ID.String()
+	make1 := func(name event.Name, tail string, data any) postgres.OutboxEvent {
+		return outbox.Entry(event.Event{App: app, Name: name, ID: id + "/" + tail, Subject: id, Time: p.now, Data: data})
+	}
+	if j.State == otp.Verified {
+		return []postgres.OutboxEvent{make1(event.ChallengeVerified, "verified", event.VerifiedData{
+			About: who, Challenge: id, Factor: j.Factor, AMR: otp.FactorKind(j.Factor).AMR(), VerifiedAt: event.Time(p.now),
+		})}
+	}
+	left := p.answers[i].reply.AttemptsLeft
+	out := []postgres.OutboxEvent{make1(event.ChallengeFailed, fmt.Sprintf("failed-%d", ch.Attempts+1), event.Failed{
+		About: who, Challenge: id, Factor: string(ch.Factor), AttemptsLeft: left,
+	})}
+	if reason, over := event.EndReason(j.State); over {
+		out = append(out, make1(event.ChallengeEnded, "ended", event.Ended{About: who, Challenge: id, Reason: reason}))
+	}
+	if j.State == otp.Locked {
+		out = append(out, make1(event.AccountLocked, "account-locked", event.AccountLockedData{
+			User: ch.User, Session: ch.Session, Login: ch.Login, Challenge: id, Failures: j.Budget.Failures,
+		}))
+	}
+	return out
+}

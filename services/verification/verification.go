@@ -1,0 +1,216 @@
+// Package verification is the worker that checks answers: channel codes and authenticator apps.
+//
+// What it promises: an attempt is taken before anything is compared and failed attempts are committed before they are answered; a challenge is
+// verified at most once and a TOTP step accepted at most once, whatever comes at once; all that concerns one account takes its turn. An answer tells
+// an attacker nothing: a wrong session is an unknown challenge. What it holds: the keys to derive codes and to open TOTP secrets; it cannot open an
+// address.
+package verification
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/otpost/otpost/pkg/apps"
+	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/event"
+	"github.com/otpost/otpost/pkg/keyring"
+	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/outbox"
+	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/telemetry"
+)
+
+// Config is what the worker is made of.
+type Config struct {
+	DB      *postgres.DB // connected as role verification
+	Bus     *bus.Bus     // connected as role verification
+	Keys    *keyring.Ring
+	Metrics *telemetry.Metrics
+	Logger  *slog.Logger
+	Now     func() time.Time
+	Version string // semantic version, for discovery
+}
+
+// A Worker checks answers. Any number of them may run.
+type Worker struct {
+	Config
+	store   *postgres.Verifications
+	apps    *apps.Cache
+	outbox  *outbox.Publisher
+	answers *bus.Batcher[*answer]
+}
+
+const (
+	maxBatch = 256
+	// maxRounds bounds how many answers of one account may queue behind each other in a batch; more are told to come again.
+	maxRounds = 64
+)
+
+// An answer is one request in hand.
+type answer struct {
+	event.Answer
+	app     postgres.App
+	request *bus.Request
+	reply   event.VerifyReply
+}
+
+// New returns a Worker.
+func New(cfg Config) *Worker {
+	w := &Worker{
+		Config: cfg, store: postgres.NewVerifications(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
+		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger),
+	}
+	w.answers = bus.NewBatcher(maxBatch, 2, w.judge)
+	return w
+}
+
+// Run works until ctx ends and what was in hand is answered.
+func (w *Worker) Run(ctx context.Context) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var behind errgroup.Group
+	behind.Go(func() error { return w.apps.Run(background) })
+	behind.Go(func() error { return w.outbox.Run(background) })
+	judging, stopJudging := context.WithCancel(background)
+	defer stopJudging()
+	judged := make(chan error, 1)
+	go func() { judged <- w.answers.Run(judging) }()
+
+	err := w.Bus.Serve(ctx, bus.Service{
+		Name: "verification", Version: w.Version, Description: "otpost: checks answers to challenges",
+		Verbs: map[string]func(*bus.Request){event.VerbVerify: w.verify},
+	})
+	stopJudging()
+	err = errors.Join(err, <-judged)
+	stop()
+	return errors.Join(err, behind.Wait())
+}
+
+func (w *Worker) verify(r *bus.Request) {
+	parsed, p := event.ParseVerify(r.App, r.Data)
+	if p != nil {
+		r.Fail(p)
+		return
+	}
+	if !w.answers.Add(&answer{Answer: parsed, request: r}) {
+		r.Fail(busy("too many requests are waiting; send this one again"))
+	}
+}
+
+func busy(words string) *otp.Problem {
+	return &otp.Problem{Reason: otp.Busy, Message: words, RetryAfter: time.Second}
+}
+
+// judge answers a batch. Of each account one answer is judged in a transaction; a further one of the same account waits for the next round, and delays nobody else.
+func (w *Worker) judge(ctx context.Context, batch []*answer) {
+	batch = w.withApps(ctx, batch)
+	for round := 0; len(batch) > 0; round++ {
+		if round == maxRounds {
+			w.fail(batch, busy("too many answers for one account at once; send this one again"))
+			return
+		}
+		batch = w.round(ctx, batch)
+	}
+}
+
+// withApps finds the apps of the answers and replies to those that have none.
+func (w *Worker) withApps(ctx context.Context, batch []*answer) []*answer {
+	kept := batch[:0]
+	for _, a := range batch {
+		app, err := w.apps.Get(ctx, a.App)
+		switch {
+		case errors.Is(err, postgres.ErrNoApp):
+			a.request.Fail(&otp.Problem{Reason: otp.UnknownApp, Message: "there is no app of this name"})
+		case err != nil:
+			a.request.Fail(busy("the database cannot be reached; send the request again"))
+		default:
+			a.app = app
+			kept = append(kept, a)
+		}
+	}
+	return kept
+}
+
+// round judges the first answer of each account, replies, and returns the others.
+func (w *Worker) round(ctx context.Context, batch []*answer) (rest []*answer) {
+	ids := make([]uuid.UUID, len(batch))
+	for i, a := range batch {
+		ids[i] = a.Challenge
+	}
+	found, err := w.store.Find(ctx, ids)
+	if err != nil {
+		w.failed(batch, err)
+		return nil
+	}
+	var turn []*answer
+	var owners []postgres.Account
+	var turnIDs []uuid.UUID
+	taken := make(map[postgres.Account]bool, len(batch))
+	for _, a := range batch {
+		c, ok := found[a.Challenge]
+		if !ok || c.AppID != a.app.ID || c.Session != a.Session {
+			w.answer(a, event.VerifyReply{Result: event.ResultUnknown})
+			continue
+		}
+		owner := postgres.Account{AppID: c.AppID, User: c.User}
+		if taken[owner] {
+			rest = append(rest, a)
+			continue
+		}
+		taken[owner] = true
+		turn, owners, turnIDs = append(turn, a), append(owners, owner), append(turnIDs, a.Challenge)
+	}
+	if len(turn) == 0 {
+		return rest
+	}
+	w.take(ctx, turn, turnIDs, owners)
+	return rest
+}
+
+// take judges answers of different accounts in one transaction and replies to them.
+func (w *Worker) take(ctx context.Context, turn []*answer, ids []uuid.UUID, owners []postgres.Account) {
+	now := w.Now()
+	events, err := w.store.Judge(ctx, now, ids, owners, &panel{worker: w, answers: turn, now: now})
+	if postgres.Refused(err) && len(turn) > 1 { // one of them is at fault: each alone
+		for i := range turn {
+			w.take(ctx, turn[i:i+1], ids[i:i+1], owners[i:i+1])
+		}
+		return
+	}
+	if err != nil {
+		w.failed(turn, err)
+		return
+	}
+	w.outbox.Send(events)
+	for _, a := range turn {
+		w.answer(a, a.reply)
+	}
+}
+
+func (w *Worker) answer(a *answer, r event.VerifyReply) {
+	a.request.Reply(event.Encode(r))
+	w.Metrics.Verifications.WithLabelValues(r.Result).Inc()
+	w.Metrics.VerificationSeconds.Observe(time.Since(a.request.At).Seconds())
+}
+
+// failed answers when nothing was judged.
+func (w *Worker) failed(batch []*answer, err error) {
+	if postgres.Refused(err) {
+		w.Logger.Error("judging an answer failed", "error", err)
+		w.fail(batch, otp.AsProblem(err))
+		return
+	}
+	w.Logger.Warn("judging answers failed, their apps are told to ask again", "count", len(batch), "error", err)
+	w.fail(batch, busy("the answer could not be checked now; send it again"))
+}
+
+func (w *Worker) fail(batch []*answer, p *otp.Problem) {
+	for _, a := range batch {
+		a.request.Fail(p)
+	}
+}
