@@ -117,13 +117,12 @@ func TestTOTPMatch(t *testing.T) {
 func TestTOTPMatchTakesAnUnusedStep(t *testing.T) {
 	setting, secret := DefaultTOTP(), []byte("12345678901234567890")
 	values := map[string]int64{}
-	var last string
 	for step := int64(0); ; step++ {
 		v, err := setting.Value(secret, step)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if before, ok := values[v]; ok && step-before <= 4 || v == last {
+		if before, ok := values[v]; ok && step-before <= 4 {
 			at := time.Unix((before+2)*30, 0)
 			if got, ok, err := setting.Match(secret, v, at, 2, before); err != nil || !ok || got != step {
 				t.Errorf("steps %d and %d share a value, the first is used: step %d, %v, %v", before, step, got, ok, err)
@@ -133,7 +132,7 @@ func TestTOTPMatchTakesAnUnusedStep(t *testing.T) {
 			}
 			return
 		}
-		values[v], last = step, v
+		values[v] = step
 		if step > 2_000_000 {
 			t.Fatal("no two near steps share a value")
 		}
