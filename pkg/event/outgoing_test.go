@@ -42,6 +42,7 @@ var (
 	aCount     = rapid.IntRange(0, 10)
 	aDigits    = rapid.IntRange(otp.MinDigits, otp.MaxDigits)
 	anEnd      = oneOf(otp.Expired, otp.Exhausted, otp.Superseded, otp.Cancelled, otp.Locked, otp.Undeliverable)
+	aVerdict   = oneOf(otp.Expired, otp.Exhausted, otp.Superseded, otp.Cancelled, otp.Locked) // an undeliverable one is told as cancelled
 	aState     = oneOf(otp.Open, otp.Verified, otp.Expired, otp.Exhausted, otp.Superseded, otp.Cancelled, otp.Locked, otp.Undeliverable)
 	anOutcome  = rapid.SampledFrom([]otp.DeliveryState{otp.DeliveryAccepted, otp.DeliveryDelivered, otp.DeliveryUndelivered, otp.DeliveryFailed, otp.DeliveryUnconfirmed, otp.DeliveryExpired})
 )
@@ -107,7 +108,7 @@ var replies = map[string]func(*rapid.T) any{
 			r.Result, r.User, r.Factor, r.AMR, r.VerifiedAt = string(otp.Verified), anID.Draw(t, "user"), aFactor.Draw(t, "factor"), someAMR.Draw(t, "amr"), aStamp.Draw(t, "at")
 			return r
 		}
-		r.Result = rapid.OneOf(anEnd, rapid.SampledFrom([]string{ResultWrong, ResultUnknown})).Draw(t, "result")
+		r.Result = rapid.OneOf(aVerdict, rapid.SampledFrom([]string{ResultWrong, ResultUnknown})).Draw(t, "result")
 		r.User, r.Factor = maybe(t, anID, "user"), maybe(t, aFactor, "factor")
 		return r
 	},

@@ -37,7 +37,7 @@ type Answer struct {
 
 // VerifyReply is the verdict. AttemptsLeft and RetryAfter are always given.
 type VerifyReply struct {
-	Result       string   `json:"result"` // verified, wrong, unknown, or a reason by which the challenge had ended
+	Result       string   `json:"result"` // verified, wrong, unknown, or how the challenge had ended; one that was verified is unknown to a second answer
 	AttemptsLeft int      `json:"attempts_left"`
 	RetryAfter   int      `json:"retry_after"` // seconds until the next answer may be given
 	User         string   `json:"user,omitzero"`

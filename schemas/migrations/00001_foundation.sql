@@ -255,7 +255,8 @@ GRANT SELECT (id, app_id, user_id, kind, state, sealed, mask, digits, created_at
 GRANT SELECT, INSERT, DELETE ON logins TO otpost_challenge;
 GRANT SELECT, INSERT, UPDATE (state, ended_at, sends, next_send_at, factor) ON challenges TO otpost_challenge;
 GRANT SELECT, INSERT, UPDATE (state, provider, reference, reason, swept, updated_at) ON deliveries TO otpost_challenge;
-GRANT SELECT, INSERT, DELETE ON outbox TO otpost_challenge, otpost_verification;
+-- UPDATE of one column is what locking a row asks for.
+GRANT SELECT, INSERT, DELETE, UPDATE (created_at) ON outbox TO otpost_challenge, otpost_verification;
 
 GRANT SELECT (challenge_id, attempt, channel, state, provider, reference, reason, claimed_at, tries, unsure, updated_at),
       UPDATE (state, provider, reference, reason, claimed_at, tries, unsure, updated_at) ON deliveries TO otpost_sms, otpost_email;

@@ -36,10 +36,14 @@ func TestEncryption(t *testing.T) {
 		"opportunistic, not offered":       {server: &server{secure: NoTLS, auth: true}, mode: Opportunistic},
 		"implicit":                         {server: &server{secure: Implicit, auth: true}, mode: Implicit, tls: true},
 		"none on loopback with a password": {server: &server{secure: NoTLS, auth: true}, mode: NoTLS},
-		"unknown authority": {server: &server{secure: StartTLS}, mode: StartTLS, adjust: func(c *SMTPConfig) { c.RootCAs = nil },
-			class: delivery.Configuration, reason: "certificate"},
-		"wrong name, implicit": {server: &server{secure: Implicit}, mode: Implicit, adjust: func(c *SMTPConfig) { c.ServerName = "other.test" },
-			class: delivery.Configuration, reason: "certificate"},
+		"unknown authority": {
+			server: &server{secure: StartTLS}, mode: StartTLS, adjust: func(c *SMTPConfig) { c.RootCAs = nil },
+			class: delivery.Configuration, reason: "certificate",
+		},
+		"wrong name, implicit": {
+			server: &server{secure: Implicit}, mode: Implicit, adjust: func(c *SMTPConfig) { c.ServerName = "other.test" },
+			class: delivery.Configuration, reason: "certificate",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var encrypted bool

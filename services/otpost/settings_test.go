@@ -55,7 +55,7 @@ type result struct {
 	stdout, stderr string
 }
 
-func run(t *testing.T, environ map[string]string, args ...string) result {
+func runSettings(t *testing.T, environ map[string]string, args ...string) result {
 	t.Helper()
 	var r result
 	var stdout, stderr bytes.Buffer
@@ -99,7 +99,7 @@ func TestPrecedence(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := run(t, tt.env, tt.args...)
+			r := runSettings(t, tt.env, tt.args...)
 			if r.command != "sms" || r.cli.SMS.NATSURL != tt.want {
 				t.Errorf("command %q, nats-url %q, want %q; %s", r.command, r.cli.SMS.NATSURL, tt.want, r.stderr)
 			}
@@ -108,17 +108,17 @@ func TestPrecedence(t *testing.T) {
 			}
 		})
 	}
-	r := run(t, nil, "sms", "--nats-url=x")
+	r := runSettings(t, nil, "sms", "--nats-url=x")
 	if r.cli.SMS.SMSTimeout != 10*time.Second || r.cli.LogFormat != "text" || r.cli.SMS.Workers != 4 {
 		t.Errorf("defaults: %+v", r.cli)
 	}
-	r = run(t, map[string]string{"OTPOST_CONFIG": yaml, "OTPOST_SMS_TIMEOUT": "2s"}, "sms")
+	r = runSettings(t, map[string]string{"OTPOST_CONFIG": yaml, "OTPOST_SMS_TIMEOUT": "2s"}, "sms")
 	if r.cli.SMS.SMSTimeout != 2*time.Second || r.cli.LogFormat != "json" {
 		t.Errorf("mixed sources: timeout %s, format %s", r.cli.SMS.SMSTimeout, r.cli.LogFormat)
 	}
 	// The process's own environment is not read beside the one given.
 	t.Setenv("OTPOST_WORKERS", "99")
-	if r := run(t, nil, "sms", "--nats-url=x"); r.cli.SMS.Workers != 4 {
+	if r := runSettings(t, nil, "sms", "--nats-url=x"); r.cli.SMS.Workers != 4 {
 		t.Errorf("workers = %d from the process's environment", r.cli.SMS.Workers)
 	}
 }
@@ -138,7 +138,7 @@ sender: +14155550100
 database-url: ~
 simulate-only: true
 `)
-	r := run(t, nil, "sms", "--config", yaml)
+	r := runSettings(t, nil, "sms", "--config", yaml)
 	want := sampleSMS{
 		NATSURL: "nats://a:4222", SMSTimeout: 90 * time.Second, Workers: 8, Providers: []string{"twilio", "with,comma"},
 		Limits: map[string]int{"twilio": 10, "other": 5}, Tags: map[string]string{"a": "1;2"}, TwilioToken: "0123456",
@@ -148,7 +148,7 @@ simulate-only: true
 		t.Errorf("exit %d %s\n%s", r.code, r.stderr, d)
 	}
 	for _, empty := range []string{"", "# nothing\n", "---\n", "~\n"} {
-		if r := run(t, nil, "sms", "--nats-url=x", "--config", write(t, "empty.yaml", empty)); r.code != 0 {
+		if r := runSettings(t, nil, "sms", "--nats-url=x", "--config", write(t, "empty.yaml", empty)); r.code != 0 {
 			t.Errorf("empty file %q: %s", empty, r.stderr)
 		}
 	}
@@ -156,18 +156,18 @@ simulate-only: true
 
 func TestFileSettings(t *testing.T) {
 	for text, want := range map[string]string{"s3cret": "s3cret", "s3cret\n": "s3cret", "s3cret\r\n": "s3cret", "s3cret\n\n": "s3cret\n", " s \n": " s "} {
-		r := run(t, map[string]string{"OTPOST_TWILIO_TOKEN_FILE": write(t, "token", text)}, "sms", "--nats-url=x")
+		r := runSettings(t, map[string]string{"OTPOST_TWILIO_TOKEN_FILE": write(t, "token", text)}, "sms", "--nats-url=x")
 		if r.cli.SMS.TwilioToken != want {
 			t.Errorf("%q gives %q, want %q; %s", text, r.cli.SMS.TwilioToken, want, r.stderr)
 		}
 	}
 	// OTPOST_TLS_CERT_FILE is the variable of --tls-cert-file, not the file of --tls-cert.
-	r := run(t, map[string]string{"OTPOST_TLS_CERT_FILE": "/etc/cert.pem", "OTPOST_TLS_CERT": "x"}, "sms", "--nats-url=x")
+	r := runSettings(t, map[string]string{"OTPOST_TLS_CERT_FILE": "/etc/cert.pem", "OTPOST_TLS_CERT": "x"}, "sms", "--nats-url=x")
 	if r.cli.SMS.TLSCertFile != "/etc/cert.pem" || r.cli.SMS.TLSCert != "x" {
 		t.Errorf("tls-cert-file = %q, tls-cert = %q; %s", r.cli.SMS.TLSCertFile, r.cli.SMS.TLSCert, r.stderr)
 	}
 	// env:"-" keeps a flag off the environment, its file included.
-	r = run(t, map[string]string{"OTPOST_SENDER": "x", "OTPOST_SENDER_FILE": "/nonexistent"}, "sms", "--nats-url=x")
+	r = runSettings(t, map[string]string{"OTPOST_SENDER": "x", "OTPOST_SENDER_FILE": "/nonexistent"}, "sms", "--nats-url=x")
 	if r.code != 0 || r.cli.SMS.Sender != "" {
 		t.Errorf("sender = %q; %s", r.cli.SMS.Sender, r.stderr)
 	}
@@ -227,7 +227,7 @@ func TestErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := run(t, tt.env, tt.args...)
+			r := runSettings(t, tt.env, tt.args...)
 			if r.code != exitUsage || r.command != "" {
 				t.Errorf("exit %d, command %q", r.code, r.command)
 			}
@@ -243,7 +243,7 @@ func TestErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	// Help needs no settings, and shows nothing of those that there are.
-	r := run(t, map[string]string{"OTPOST_TWILIO_TOKEN": "s3cret", "OTPOST_CONFIG": "/nonexistent"}, "sms", "--help")
+	r := runSettings(t, map[string]string{"OTPOST_TWILIO_TOKEN": "s3cret", "OTPOST_CONFIG": "/nonexistent"}, "sms", "--help")
 	if r.code != 0 || r.command != "" || r.stderr != "" {
 		t.Errorf("exit %d, command %q, stderr %q", r.code, r.command, r.stderr)
 	}
@@ -264,10 +264,10 @@ func TestHelp(t *testing.T) {
 			t.Errorf("help shows %q:\n%s", not, r.stdout)
 		}
 	}
-	if r := run(t, nil, "--version"); r.code != 0 || r.stdout != "v1.2.3\n" || r.command != "" {
+	if r := runSettings(t, nil, "--version"); r.code != 0 || r.stdout != "v1.2.3\n" || r.command != "" {
 		t.Errorf("--version: exit %d, %q", r.code, r.stdout)
 	}
-	if r := run(t, nil, "--help"); r.code != 0 || !strings.Contains(r.stdout, "keys init") || strings.Contains(r.stdout, "hunter2") {
+	if r := runSettings(t, nil, "--help"); r.code != 0 || !strings.Contains(r.stdout, "keys init") || strings.Contains(r.stdout, "hunter2") {
 		t.Errorf("--help: exit %d\n%s", r.code, r.stdout)
 	}
 }

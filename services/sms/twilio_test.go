@@ -125,16 +125,22 @@ func TestTwilioSendsTheForm(t *testing.T) {
 		user, password string
 		form           url.Values
 	}{
-		{"a number and an auth token", func(*TwilioConfig) {}, testAccount, testToken,
-			url.Values{"To": {testNumber}, "Body": {testText}, "From": {"+15005550006"}, "ValidityPeriod": {"300"}}},
-		{"a service, an API key and a callback", func(c *TwilioConfig) {
-			c.From, c.MessagingServiceSID = "", "MG0123456789abcdef0123456789abcdef"
-			c.AuthToken, c.APIKey, c.APISecret = "", "SK0123456789abcdef0123456789abcdef", "s3cret"
-			c.StatusCallback = "https://otpost.example/callbacks/twilio?delivery=1"
-			c.BaseURL += "/"
-		}, "SK0123456789abcdef0123456789abcdef", "s3cret",
-			url.Values{"To": {testNumber}, "Body": {testText}, "MessagingServiceSid": {"MG0123456789abcdef0123456789abcdef"},
-				"StatusCallback": {"https://otpost.example/callbacks/twilio?delivery=1"}, "ValidityPeriod": {"300"}}},
+		{
+			"a number and an auth token", func(*TwilioConfig) {}, testAccount, testToken,
+			url.Values{"To": {testNumber}, "Body": {testText}, "From": {"+15005550006"}, "ValidityPeriod": {"300"}},
+		},
+		{
+			"a service, an API key and a callback", func(c *TwilioConfig) {
+				c.From, c.MessagingServiceSID = "", "MG0123456789abcdef0123456789abcdef"
+				c.AuthToken, c.APIKey, c.APISecret = "", "SK0123456789abcdef0123456789abcdef", "s3cret"
+				c.StatusCallback = "https://otpost.example/callbacks/twilio?delivery=1"
+				c.BaseURL += "/"
+			}, "SK0123456789abcdef0123456789abcdef", "s3cret",
+			url.Values{
+				"To": {testNumber}, "Body": {testText}, "MessagingServiceSid": {"MG0123456789abcdef0123456789abcdef"},
+				"StatusCallback": {"https://otpost.example/callbacks/twilio?delivery=1"}, "ValidityPeriod": {"300"},
+			},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			// Neither may reach the request: they would move it to another host.
@@ -145,8 +151,10 @@ func TestTwilioSendsTheForm(t *testing.T) {
 			if err != nil || accepted.Reference != testSID {
 				t.Fatalf("Send = %+v, %v", accepted, err)
 			}
-			want := seen{"POST", "/twilio/2010-04-01/Accounts/" + testAccount + "/Messages.json", host, c.user, c.password,
-				"application/x-www-form-urlencoded", c.form}
+			want := seen{
+				"POST", "/twilio/2010-04-01/Accounts/" + testAccount + "/Messages.json", host, c.user, c.password,
+				"application/x-www-form-urlencoded", c.form,
+			}
 			if fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("the server saw\n%+v, want\n%+v", got, want)
 			}

@@ -57,7 +57,7 @@ func (p *panel) Refuse(i int, c postgres.Case, found bool) {
 	case ch.State == otp.Verified: // used up: whoever has it now did not get it from the user
 		r = event.VerifyReply{Result: event.ResultUnknown}
 	case ch.State.Ended():
-		r.Result, r.AttemptsLeft = string(ch.State), 0
+		r.Result, r.AttemptsLeft = endResult(ch.State), 0
 	case !p.now.Before(ch.ExpiresAt):
 		r.Result, r.AttemptsLeft = string(otp.Expired), 0
 	case c.Budget.Locked, c.Budget.Wait(p.now) > 0:
@@ -66,6 +66,15 @@ func (p *panel) Refuse(i int, c postgres.Case, found bool) {
 		r.Result, r.AttemptsLeft = string(otp.Exhausted), 0
 	}
 	a.reply = r
+}
+
+// endResult is how an answer to a challenge that has ended is told of it. The verdicts that apps know have no word of their own for an undeliverable one, of which
+// challenge.ended has told: to the user it is as good as cancelled.
+func endResult(s otp.State) string {
+	if s == otp.Undeliverable {
+		return string(otp.Cancelled)
+	}
+	return string(s)
 }
 
 // Judge compares. It is called only for an answer that has an attempt.

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/postgres"
+)
+
+type appCmd struct {
+	Create appCreateCmd `cmd:"" help:"Create an app."`
+	List   appListCmd   `cmd:"" help:"List the apps."`
+	Show   appShowCmd   `cmd:"" help:"Show an app and its policy."`
+	Policy appPolicyCmd `cmd:"" help:"Change an app's policy."`
+}
+
+type appPolicyCmd struct {
+	Set appPolicySetCmd `cmd:"" help:"Set what is named and leave the rest."`
+}
+
+// policyFlags change what they name. A pointer that is nil leaves the setting as it is.
+type policyFlags struct {
+	DisplayName    *string        `help:"Name in messages; 1 to 64 characters."`
+	Origin         *string        `help:"Web origin, such as https://shop.example: text messages end with the WebOTP line for it. Empty for none."`
+	Locale         *string        `help:"Language where neither login nor user says; en, cs, de, es, fr, it, ja or pl."`
+	Digits         *int           `help:"Digits of a code; 4 to 10."`
+	Life           *time.Duration `help:"Life of a code; 1m to 10m."`
+	Attempts       *int           `help:"Answers to a challenge; 1 to 10."`
+	Sends          *int           `help:"Sends of a challenge, the first included; 1 to 10."`
+	Cooldown       *time.Duration `help:"Pause between sends; 10s to 10m."`
+	OpenChallenges *int           `help:"Open challenges of a user; 1 to 10, the oldest gives way."`
+	TOTPSkew       *int           `name:"totp-skew" help:"Steps of clock difference accepted; 0 to 2."`
+	Channels       *string        `help:"Factors to ask for, best first, separated by commas: totp, sms, email."`
+	NoFactor       *string        `help:"What becomes of a login of a user without factor and address: skip or refuse."`
+}
+
+func (f policyFlags) apply(a *postgres.App) {
+	set(&a.DisplayName, f.DisplayName)
+	set(&a.Origin, f.Origin)
+	set(&a.Locale, f.Locale)
+	set(&a.Policy.Digits, f.Digits)
+	set(&a.Policy.Life, f.Life)
+	set(&a.Policy.Attempts, f.Attempts)
+	set(&a.Policy.Sends, f.Sends)
+	set(&a.Policy.Cooldown, f.Cooldown)
+	set(&a.Policy.OpenChallenges, f.OpenChallenges)
+	set(&a.Policy.TOTPSkew, f.TOTPSkew)
+	if f.Channels != nil {
+		a.Policy.Channels = nil
+		for c := range strings.SplitSeq(*f.Channels, ",") {
+			a.Policy.Channels = append(a.Policy.Channels, otp.FactorKind(strings.TrimSpace(c)))
+		}
+	}
+	if f.NoFactor != nil {
+		a.Policy.NoFactor = otp.NoFactor(*f.NoFactor)
+	}
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+type appCreateCmd struct {
+	databaseFlags
+	policyFlags
+	Name string `arg:"" help:"Name: 1 to 64 of a-z, 0-9 and -. It is part of the app's subjects."`
+}
+
+// Run creates an app.
+func (c *appCreateCmd) Run(r *run) error {
+	return withDB(c.databaseFlags, func(db *postgres.DB) error {
+		a := postgres.App{Name: c.Name, DisplayName: c.Name, Locale: "en", Policy: otp.DefaultPolicy()}
+		c.apply(&a)
+		apps := postgres.NewApps(db)
+		if _, err := apps.Create(r.ctx, a); err != nil {
+			return named(c.Name, err)
+		}
+		a, err := apps.Get(r.ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		if err := showApp(r.stdout, a); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(r.stdout, "\nThe app needs a NATS user: see otpost nats config --app %s=<password>. Run otpost migrate for its durable event consumer.\n"+
+			"A running otpost up does both by itself.\n", c.Name)
+		return err
+	})
+}
+
+type appListCmd struct{ databaseFlags }
+
+// Run lists the apps.
+func (c *appListCmd) Run(r *run) error {
+	return withDB(c.databaseFlags, func(db *postgres.DB) error {
+		apps, err := postgres.NewApps(db).List(r.ctx)
+		if err != nil {
+			return err
+		}
+		w := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "NAME\tDISPLAY NAME\tCHANNELS\tDIGITS\tLIFE\tATTEMPTS\tCREATED")
+		for _, a := range apps {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%d\t%s\n", a.Name, a.DisplayName, channelList(a.Policy.Channels), a.Policy.Digits, short(a.Policy.Life),
+				a.Policy.Attempts, a.CreatedAt.Format(time.DateTime))
+		}
+		return w.Flush()
+	})
+}
+
+type appShowCmd struct {
+	databaseFlags
+	Name string `arg:"" help:"Name of the app."`
+}
+
+// Run shows an app.
+func (c *appShowCmd) Run(r *run) error {
+	return withDB(c.databaseFlags, func(db *postgres.DB) error {
+		a, err := postgres.NewApps(db).Get(r.ctx, c.Name)
+		if err != nil {
+			return named(c.Name, err)
+		}
+		return showApp(r.stdout, a)
+	})
+}
+
+type appPolicySetCmd struct {
+	databaseFlags
+	policyFlags
+	Name string `arg:"" help:"Name of the app."`
+}
+
+// Run changes a policy.
+func (c *appPolicySetCmd) Run(r *run) error {
+	if c.policyFlags == (policyFlags{}) {
+		return errors.New("nothing to set: name at least one setting, such as --digits=8")
+	}
+	return withDB(c.databaseFlags, func(db *postgres.DB) error {
+		apps := postgres.NewApps(db)
+		a, err := apps.Get(r.ctx, c.Name)
+		if err != nil {
+			return named(c.Name, err)
+		}
+		c.apply(&a)
+		if err := apps.Update(r.ctx, a); err != nil {
+			return named(c.Name, err)
+		}
+		return showApp(r.stdout, a)
+	})
+}
+
+func showApp(w io.Writer, a postgres.App) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	p := a.Policy
+	for _, row := range [...][2]any{
+		{"name", a.Name}, {"display-name", a.DisplayName}, {"origin", a.Origin}, {"locale", a.Locale}, {"channels", channelList(p.Channels)},
+		{"no-factor", string(p.NoFactor)}, {"digits", p.Digits}, {"life", short(p.Life)}, {"attempts", p.Attempts}, {"sends", p.Sends},
+		{"cooldown", short(p.Cooldown)}, {"open-challenges", p.OpenChallenges}, {"totp-skew", p.TOTPSkew},
+	} {
+		fmt.Fprintf(t, "%v\t%v\n", row[0], row[1])
+	}
+	return t.Flush()
+}
+
+// short writes a duration without units that are zero: 5m, not 5m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+func channelList(list []otp.FactorKind) string {
+	out := make([]string, len(list))
+	for i, c := range list {
+		out[i] = string(c)
+	}
+	return strings.Join(out, ",")
+}
+
+// named puts an app's name before an error about it.
+func named(name string, err error) error {
+	if errors.Is(err, postgres.ErrNoApp) || errors.Is(err, postgres.ErrAppTaken) {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return err
+}
+
+// withDB opens the database for one command.
+func withDB(f databaseFlags, fn func(*postgres.DB) error) error {
+	db, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	return fn(db)
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/delivery"
+	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/services/challenge"
+	"github.com/otpost/otpost/services/email"
+	"github.com/otpost/otpost/services/sms"
+	"github.com/otpost/otpost/services/verification"
+)
+
+// microVersion is the version that NATS discovery shows; it must be a semantic one.
+const microVersion = "1.0.0"
+
+type challengeCmd struct {
+	workerFlags
+	SweepEvery      time.Duration `default:"2s" help:"How often expired challenges are ended and lost commands found."`
+	SweepGrace      time.Duration `default:"30s" help:"How long a delivery may have no outcome before its command is published again; doubled each time."`
+	Keep            time.Duration `default:"168h" help:"How long challenges are kept; whole days are dropped."`
+	PartitionsAhead int           `default:"3" help:"Days for which partitions are made ahead."`
+}
+
+// Run is the main of otpost challenge.
+func (c *challengeCmd) Run(r *run) error {
+	return runWorker(r, bus.RoleChallenge, c.workerFlags, c.build)
+}
+
+func (c *challengeCmd) build(p parts) (runner, error) {
+	return challenge.New(challenge.Config{
+		DB: p.db, Bus: p.bus, Keys: p.keys, Metrics: p.metrics, Logger: p.log, Now: time.Now, Version: microVersion,
+		Sweep: challenge.Sweep{Every: c.SweepEvery, Grace: c.SweepGrace, Keep: c.Keep, PartitionsAhead: c.PartitionsAhead},
+	})
+}
+
+type verificationCmd struct {
+	workerFlags
+}
+
+// Run is the main of otpost verification.
+func (c *verificationCmd) Run(r *run) error {
+	return runWorker(r, bus.RoleVerification, c.workerFlags, c.build)
+}
+
+func (c *verificationCmd) build(p parts) (runner, error) {
+	return verification.New(verification.Config{
+		DB: p.db, Bus: p.bus, Keys: p.keys, Metrics: p.metrics, Logger: p.log, Now: time.Now, Version: microVersion,
+	}), nil
+}
+
+// deliveryFlags are what both channel workers have.
+type deliveryFlags struct {
+	SendTimeout time.Duration `default:"10s" help:"How long a provider may take to accept a message."`
+	Lease       time.Duration `default:"45s" help:"How long a delivery is a worker's own; after that it counts as abandoned. Must be longer than --send-timeout."`
+	Concurrency int           `default:"64" help:"Hand-overs to the provider at once."`
+}
+
+func (f deliveryFlags) config(p parts) (delivery.Config, error) {
+	if f.Concurrency < 1 || f.Concurrency > 4096 {
+		return delivery.Config{}, fmt.Errorf("--concurrency: must be 1 to 4096, not %d", f.Concurrency)
+	}
+	if f.SendTimeout < 100*time.Millisecond || f.SendTimeout > time.Minute {
+		return delivery.Config{}, fmt.Errorf("--send-timeout: must be 100ms to 1m, not %s", f.SendTimeout)
+	}
+	return delivery.Config{
+		Timeout: f.SendTimeout, Lease: f.Lease, Concurrency: f.Concurrency, Bus: p.bus, Store: postgres.NewDeliveries(p.db), Keys: p.keys,
+		Metrics: p.metrics, Logger: p.log, Now: time.Now,
+	}, nil
+}
+
+type smsCmd struct {
+	workerFlags
+	deliveryFlags
+	twilioFlags
+}
+
+// twilioFlags say how to reach Twilio.
+type twilioFlags struct {
+	TwilioAccountSID          string `name:"twilio-account-sid" required:"" placeholder:"AC…" help:"Account of Twilio."`
+	TwilioAuthToken           string `name:"twilio-auth-token" secret:"" help:"Auth token of the account; or give an API key."`
+	TwilioAPIKey              string `name:"twilio-api-key" placeholder:"SK…" help:"API key, in place of the auth token."`
+	TwilioAPISecret           string `name:"twilio-api-secret" secret:"" help:"Secret of the API key."`
+	TwilioFrom                string `name:"twilio-from" placeholder:"+1…" help:"Number or sender id that messages come from; or give a messaging service."`
+	TwilioMessagingServiceSID string `name:"twilio-messaging-service-sid" placeholder:"MG…" help:"Messaging service, in place of a number."`
+	TwilioBaseURL             string `name:"twilio-base-url" placeholder:"URL" help:"Another server that speaks Twilio's API, such as the simulator's."`
+	TwilioStatusCallback      string `name:"twilio-status-callback" placeholder:"URL" help:"Public URL that Twilio tells receipts to."`
+}
+
+func (c *smsCmd) provider(log *slog.Logger) (*sms.Twilio, error) {
+	return sms.NewTwilio(sms.TwilioConfig{
+		AccountSID: c.TwilioAccountSID, AuthToken: c.TwilioAuthToken, APIKey: c.TwilioAPIKey, APISecret: c.TwilioAPISecret, From: c.TwilioFrom,
+		MessagingServiceSID: c.TwilioMessagingServiceSID, BaseURL: c.TwilioBaseURL, StatusCallback: c.TwilioStatusCallback, Timeout: c.SendTimeout,
+		Connections: c.Concurrency, Logger: log, Now: time.Now,
+	})
+}
+
+// Run is the main of otpost sms.
+func (c *smsCmd) Run(r *run) error {
+	return runWorker(r, bus.RoleSMS, c.workerFlags, c.build)
+}
+
+func (c *smsCmd) build(p parts) (runner, error) {
+	twilio, err := c.provider(p.log)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := c.config(p)
+	if err != nil {
+		return nil, err
+	}
+	return sms.New(cfg, twilio)
+}
+
+type emailCmd struct {
+	workerFlags
+	deliveryFlags
+	smtpFlags
+}
+
+// smtpFlags say how to reach the mail relay.
+type smtpFlags struct {
+	SMTPHost        string        `name:"smtp-host" required:"" help:"Host of the mail relay."`
+	SMTPPort        int           `name:"smtp-port" help:"Its port; 587, or 465 with --smtp-tls=implicit, or 25 with none."`
+	SMTPTLS         string        `name:"smtp-tls" enum:"starttls,opportunistic,implicit,none" default:"starttls" help:"How the connection is encrypted: starttls (required), opportunistic, implicit, none."`
+	SMTPCA          string        `name:"smtp-ca" type:"path" placeholder:"FILE" help:"PEM file of the authority that signed the relay's certificate."`
+	SMTPUsername    string        `name:"smtp-username" help:"User to log in as; none logs in as nobody."`
+	SMTPPassword    string        `name:"smtp-password" secret:"" help:"Password of the user."`
+	SMTPAuth        string        `name:"smtp-auth" default:"auto" help:"Mechanism: auto, plain, login, cram-md5, scram-sha-256 or xoauth2."`
+	SMTPFrom        string        `name:"smtp-from" required:"" placeholder:"MAILBOX" help:"Sender, such as 'Shop <no-reply@shop.example>'."`
+	SMTPHelo        string        `name:"smtp-helo" help:"Name that the worker gives itself to the relay."`
+	SMTPConnections int           `name:"smtp-connections" default:"8" help:"Connections that are kept."`
+	SMTPMaxIdle     time.Duration `name:"smtp-max-idle" default:"30s" help:"An idle connection is closed after this."`
+	SMTPMaxAge      time.Duration `name:"smtp-max-age" default:"5m" help:"A connection is replaced after this."`
+	SMTPMaxMessages int           `name:"smtp-max-messages" default:"100" help:"A connection is replaced after so many messages."`
+	DKIMDomain      string        `name:"dkim-domain" help:"Domain to sign for; the relay signs where none is given."`
+	DKIMSelector    string        `name:"dkim-selector" help:"Selector of the DKIM key."`
+	DKIMKey         string        `name:"dkim-key" secret:"" help:"Private key in PEM; give its file by OTPOST_DKIM_KEY_FILE."`
+}
+
+func (c *emailCmd) provider(log *slog.Logger) (*email.SMTP, error) {
+	cfg := email.SMTPConfig{
+		Host: c.SMTPHost, Port: c.SMTPPort, TLS: email.TLSMode(c.SMTPTLS), Username: c.SMTPUsername, Password: c.SMTPPassword, Auth: c.SMTPAuth,
+		From: c.SMTPFrom, Helo: c.SMTPHelo, Connections: c.SMTPConnections, MaxAge: c.SMTPMaxAge, MaxIdle: c.SMTPMaxIdle,
+		MaxMessages: c.SMTPMaxMessages, SendTimeout: c.SendTimeout, Logger: log, Now: time.Now,
+	}
+	if c.SMTPCA != "" {
+		pem, err := os.ReadFile(c.SMTPCA)
+		if err != nil {
+			return nil, fmt.Errorf("--smtp-ca: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--smtp-ca: %s holds no certificate", c.SMTPCA)
+		}
+	}
+	if c.DKIMDomain != "" || c.DKIMSelector != "" || c.DKIMKey != "" {
+		cfg.DKIM = &email.DKIMConfig{Domain: c.DKIMDomain, Selector: c.DKIMSelector, Key: []byte(c.DKIMKey)}
+	}
+	return email.NewSMTP(cfg)
+}
+
+// Run is the main of otpost email.
+func (c *emailCmd) Run(r *run) error {
+	return runWorker(r, bus.RoleEmail, c.workerFlags, c.build)
+}
+
+func (c *emailCmd) build(p parts) (runner, error) {
+	relay, err := c.provider(p.log)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := c.config(p)
+	if err != nil {
+		return nil, err
+	}
+	w, err := email.New(cfg, relay)
+	if err != nil {
+		return nil, err
+	}
+	return &emailWorker{Worker: w, relay: relay}, nil
+}
+
+// emailWorker says goodbye to the relay once the last message is out.
+type emailWorker struct {
+	*delivery.Worker
+	relay *email.SMTP
+}
+
+// Run works until ctx ends.
+func (w *emailWorker) Run(ctx context.Context) error {
+	return errors.Join(w.Worker.Run(ctx), w.relay.Close())
+}
