@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/otpost/otpost/pkg/bus"
@@ -48,7 +49,8 @@ type Renderer func(in message.Input) (Message, error)
 type Worker struct {
 	Config
 	slots    chan struct{}
-	outcomes *bus.Batcher[settled]
+	outcomes *bus.Batcher[settled] // to be recorded
+	recorded *bus.Batcher[settled] // to be told; apart, so that Postgres knows of an outcome while NATS cannot be reached
 }
 
 // A job is one command in hand.
@@ -83,6 +85,7 @@ func NewWorker(cfg Config) (*Worker, error) {
 	}
 	w := &Worker{Config: cfg, slots: make(chan struct{}, cfg.Concurrency)}
 	w.outcomes = bus.NewBatcher(256, 2, w.record)
+	w.recorded = bus.NewBatcher(256, 2, w.tell)
 	return w, nil
 }
 
@@ -95,14 +98,16 @@ func orDefault[T comparable](v *T, d T) {
 
 // Run works until ctx ends and all that was in hand is settled.
 func (w *Worker) Run(ctx context.Context) error {
-	recording, stop := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan error, 1)
-	go func() { done <- w.outcomes.Run(recording) }()
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var done sync.WaitGroup
+	done.Go(func() { _ = w.outcomes.Run(behind) })
+	done.Go(func() { _ = w.recorded.Run(behind) })
 	err := w.Bus.Consume(ctx, bus.Consumption{
 		Stream: bus.StreamWork, Consumer: string(w.Channel), Handler: w.handle, MaxBatch: w.Concurrency, Lanes: 2,
-	})
+	}) // it returns when every command is settled: nothing is left in the batchers
 	stop()
-	return errors.Join(err, <-done)
+	done.Wait()
+	return err
 }
 
 // handle claims a batch and sends what it was granted, each message on its own.
@@ -111,6 +116,7 @@ func (w *Worker) handle(ctx context.Context, batch []*bus.Msg) {
 	jobs := make([]job, 0, len(batch))
 	for _, m := range batch {
 		cmd, err := event.ParseCommand(m.Data)
+		cmd.ExpiresAt = guardedExpiry(cmd.ExpiresAt)
 		switch {
 		case err != nil:
 			m.Settle(bus.Dead(err.Error()))
@@ -156,7 +162,7 @@ func (w *Worker) handle(ctx context.Context, batch []*bus.Msg) {
 
 // expired is the guard that no code is sent that is worth nothing any more.
 func (w *Worker) expired(cmd event.Command, now time.Time) bool {
-	return !now.Before(cmd.ExpiresAt) && !unguardExpiry()
+	return !now.Before(cmd.ExpiresAt)
 }
 
 // notGranted settles a command whose delivery is not to be sent now.
@@ -319,14 +325,28 @@ func orNone(s string) string {
 	return s
 }
 
-// record writes a batch of outcomes, tells them, and only then lets go of the commands.
+// record writes a batch of outcomes. What cannot be written is told all the same: the claim's lease then decides.
 func (w *Worker) record(ctx context.Context, batch []settled) {
 	var write []postgres.DeliveryOutcome
-	out := make([]bus.Out, len(batch))
-	for i, s := range batch {
+	for _, s := range batch {
 		if !s.recorded {
 			write = append(write, s.outcome)
 		}
+	}
+	if len(write) > 0 {
+		w.persist(ctx, "recording outcomes", func(ctx context.Context) error { return w.Store.Finish(ctx, w.Now(), write) })
+	}
+	for _, s := range batch {
+		if !w.recorded.Add(s) {
+			w.tell(ctx, []settled{s})
+		}
+	}
+}
+
+// tell publishes the receipts of recorded outcomes, and only then lets go of the commands.
+func (w *Worker) tell(ctx context.Context, batch []settled) {
+	out := make([]bus.Out, len(batch))
+	for i, s := range batch {
 		out[i] = bus.Out{
 			Subject: event.ReceiptSubject(w.Channel), ID: s.cmd.Reference() + "/" + string(s.outcome.State),
 			Data: event.Receipt{
@@ -334,9 +354,6 @@ func (w *Worker) record(ctx context.Context, batch []settled) {
 				Reference: s.outcome.Reference, Reason: s.outcome.Reason, At: s.outcome.At,
 			}.Encode(),
 		}
-	}
-	if len(write) > 0 {
-		w.persist(ctx, "recording outcomes", func(ctx context.Context) error { return w.Store.Finish(ctx, w.Now(), write) })
 	}
 	told := w.persist(ctx, "telling outcomes", func(ctx context.Context) error { return w.Bus.Publish(ctx, out...) })
 	for _, s := range batch {

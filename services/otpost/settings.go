@@ -83,8 +83,9 @@ type sources struct {
 	opened, checked bool
 	flags           []*kong.Flag // those of the chosen command, its ancestors' included
 	names           map[string]*kong.Flag
-	current         *kong.Flag // what is being resolved, for the text of an error
-	origin          string     // where its value came from
+	others          map[string]bool // flags of other commands: one file may serve several
+	current         *kong.Flag      // what is being resolved, for the text of an error
+	origin          string          // where its value came from
 }
 
 var _ kong.Resolver = (*sources)(nil)
@@ -94,7 +95,12 @@ func (s *sources) open(ctx *kong.Context) error {
 	if s.opened {
 		return nil
 	}
-	s.opened, s.flags, s.names = true, ctx.Flags(), map[string]*kong.Flag{}
+	s.opened, s.flags, s.names, s.others = true, ctx.Flags(), map[string]*kong.Flag{}, map[string]bool{}
+	for _, command := range ctx.Model.Leaves(false) {
+		for _, f := range command.Flags {
+			s.others[f.Name] = true
+		}
+	}
 	var config *kong.Flag
 	for _, f := range s.flags {
 		switch f.Name {
@@ -125,7 +131,7 @@ func (s *sources) open(ctx *kong.Context) error {
 		return nil
 	}
 	var err error
-	s.yaml, err = readYAML(path, s.names)
+	s.yaml, err = readYAML(path, s.names, s.others)
 	return err
 }
 

@@ -36,9 +36,10 @@ func (y *yamlSettings) value(name string) (text string, line int, ok bool) {
 //	nats-url: nats://127.0.0.1:4222
 //	sms: {timeout: 5s}
 //
-// sets --nats-url and --sms-timeout. A key that is none of flags is an error, as is one that is set twice. A key without a value (null)
+// sets --nats-url and --sms-timeout. A key that only another command knows (others) is passed over, so that one file may serve several commands; one that none
+// knows is an error, as is one that is set twice. A key without a value (null)
 // sets nothing.
-func readYAML(path string, flags map[string]*kong.Flag) (*yamlSettings, error) {
+func readYAML(path string, flags map[string]*kong.Flag, others map[string]bool) (*yamlSettings, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading settings: %w", err)
@@ -63,14 +64,14 @@ func readYAML(path string, flags map[string]*kong.Flag) (*yamlSettings, error) {
 	if root.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("%s:%d: settings must be a map of names to values", path, root.Line)
 	}
-	if err := y.flatten("", root, flags); err != nil {
+	if err := y.flatten("", root, flags, others); err != nil {
 		return nil, err
 	}
 	return y, nil
 }
 
 // flatten takes the settings out of a map whose keys follow prefix.
-func (y *yamlSettings) flatten(prefix string, node *yaml.Node, flags map[string]*kong.Flag) error {
+func (y *yamlSettings) flatten(prefix string, node *yaml.Node, flags map[string]*kong.Flag, others map[string]bool) error {
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
 		name := prefix + key.Value
@@ -79,9 +80,12 @@ func (y *yamlSettings) flatten(prefix string, node *yaml.Node, flags map[string]
 		}
 		flag := flags[name]
 		if value.Kind == yaml.MappingNode && (flag == nil || !flag.IsMap()) {
-			if err := y.flatten(name+"-", value, flags); err != nil {
+			if err := y.flatten(name+"-", value, flags, others); err != nil {
 				return err
 			}
+			continue
+		}
+		if flag == nil && others[name] {
 			continue
 		}
 		if flag == nil {
