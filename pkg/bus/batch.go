@@ -7,17 +7,19 @@ import (
 
 // A Batcher makes batches of requests as Consume does of messages: whatever has queued while the last batch was under way.
 type Batcher[T any] struct {
-	queue chan T
-	max   int
-	lanes int
-	fn    func(context.Context, []T)
-	mu    sync.RWMutex
-	shut  bool
+	queue  chan T
+	max    int
+	lanes  int
+	fn     func(context.Context, []T)
+	poison func(item T, panicked any)
+	mu     sync.RWMutex
+	shut   bool
 }
 
-// NewBatcher returns a Batcher that calls fn, in lanes goroutines at once, with at most max items. fn must not panic.
-func NewBatcher[T any](maxBatch, lanes int, fn func(context.Context, []T)) *Batcher[T] {
-	return &Batcher[T]{queue: make(chan T, 8*maxBatch), max: maxBatch, lanes: lanes, fn: fn}
+// NewBatcher returns a Batcher that calls fn, in lanes goroutines at once, with at most max items. Where fn panics, each item of the batch is tried
+// alone, so fn must bear to see an item twice; one that panics alone is given to poison.
+func NewBatcher[T any](maxBatch, lanes int, fn func(context.Context, []T), poison func(item T, panicked any)) *Batcher[T] {
+	return &Batcher[T]{queue: make(chan T, 8*maxBatch), max: maxBatch, lanes: lanes, fn: fn, poison: poison}
 }
 
 // Add queues an item. It returns false where the queue is full or Run is ending: the caller says "unavailable" and nothing waits for ever.
@@ -55,7 +57,7 @@ func (b *Batcher[T]) Run(ctx context.Context) error {
 						break more
 					}
 				}
-				b.fn(work, batch)
+				b.handle(work, batch)
 			}
 		})
 	}
@@ -66,4 +68,21 @@ func (b *Batcher[T]) Run(ctx context.Context) error {
 	b.mu.Unlock()
 	lanes.Wait()
 	return nil
+}
+
+// handle keeps one item that panics from taking the process, and the others, with it.
+func (b *Batcher[T]) handle(ctx context.Context, batch []T) {
+	defer func() {
+		p := recover()
+		switch {
+		case p == nil:
+		case len(batch) == 1:
+			b.poison(batch[0], p)
+		default:
+			for _, item := range batch {
+				b.handle(ctx, []T{item})
+			}
+		}
+	}()
+	b.fn(ctx, batch)
 }

@@ -30,7 +30,7 @@ func (b *Bus) Publish(ctx context.Context, out ...Out) error {
 	var failed error
 	for _, o := range out {
 		m := &nats.Msg{Subject: o.Subject, Data: o.Data, Header: o.Header}
-		var opts []jetstream.PublishOpt
+		opts := []jetstream.PublishOpt{jetstream.WithStallWait(publishTimeout)}
 		if o.ID != "" {
 			opts = append(opts, jetstream.WithMsgID(o.ID))
 		}

@@ -84,8 +84,8 @@ func NewWorker(cfg Config) (*Worker, error) {
 		return nil, fmt.Errorf("%s: the lease of %s must be longer than the time-out of %s", cfg.Channel, cfg.Lease, cfg.Timeout)
 	}
 	w := &Worker{Config: cfg, slots: make(chan struct{}, cfg.Concurrency)}
-	w.outcomes = bus.NewBatcher(256, 2, w.record)
-	w.recorded = bus.NewBatcher(256, 2, w.tell)
+	w.outcomes = bus.NewBatcher(256, 2, w.record, w.poisoned)
+	w.recorded = bus.NewBatcher(256, 2, w.tell, w.poisoned)
 	return w, nil
 }
 
@@ -368,6 +368,12 @@ func (w *Worker) tell(ctx context.Context, batch []settled) {
 			s.msg.Settle(bus.Drop(string(s.outcome.State)))
 		}
 	}
+}
+
+// poisoned buries a command whose outcome cannot be recorded or told for a fault of our own.
+func (w *Worker) poisoned(s settled, panicked any) {
+	w.Logger.Error("an outcome panicked", "delivery", s.cmd.Reference(), "panic", fmt.Sprint(panicked))
+	s.msg.Settle(bus.Dead("recording its outcome panicked"))
 }
 
 // persistFor is how long a worker holds on to what it knows while NATS or Postgres is away.

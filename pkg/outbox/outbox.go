@@ -6,6 +6,7 @@ package outbox
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -28,7 +29,9 @@ type Publisher struct {
 // New returns a Publisher; Run makes it work.
 func New(b *bus.Bus, store *postgres.Outbox, log *slog.Logger) *Publisher {
 	p := &Publisher{bus: b, store: store, log: log}
-	p.queue = bus.NewBatcher(1024, 1, p.publish)
+	p.queue = bus.NewBatcher(1024, 1, p.publish, func(e postgres.OutboxEvent, panicked any) {
+		log.Error("publishing an event panicked, a sweeper will try it", "event", e.ID, "panic", fmt.Sprint(panicked))
+	})
 	return p
 }
 

@@ -8,6 +8,7 @@ package challenge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -61,9 +62,15 @@ func New(cfg Config) (*Worker, error) {
 		Config: cfg, store: postgres.NewChallenges(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
 		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger), acts: make(chan struct{}, maxActs),
 	}
-	w.logins = bus.NewBatcher(maxBatch, 2, w.admit)
+	w.logins = bus.NewBatcher(maxBatch, 2, w.admit, func(l *login, panicked any) {
+		w.Logger.Error("a login panicked", "app", l.App, "panic", fmt.Sprint(panicked))
+		l.request.Fail(otp.AsProblem(errPanicked))
+	})
 	return w, nil
 }
+
+// errPanicked stands for a fault of our own.
+var errPanicked = errors.New("panicked")
 
 // Prepare makes what the worker needs before its first login: the partitions of today.
 func (w *Worker) Prepare(ctx context.Context) error {

@@ -189,11 +189,7 @@ func runWorker(c *run, name bus.Role, f workerFlags, build func(parts) (runner, 
 	health.Set(r.postgresCheck(), errStarting)
 	components := append([]lifecycle.Component{healthServer(f.Health, health, reg, log)}, r.components()...)
 	log.Info("starting", "version", version)
-	if err := lifecycle.Run(c.ctx, lifecycle.Config{Drain: f.Drain, Logger: log, Health: health}, components...); err != nil {
-		return err
-	}
-	log.Info("drained")
-	return nil
+	return lifecycle.Run(c.ctx, lifecycle.Config{Drain: f.Drain, Logger: log, Health: health}, components...)
 }
 
 var errStarting = fmt.Errorf("starting")

@@ -120,6 +120,10 @@ func (c *upCmd) up(r *run, cfg sandbox.Config, show func(context.Context, *sandb
 	starting, stopNotify := signal.NotifyContext(starting, os.Interrupt, syscall.SIGTERM)
 	s, err := sandbox.Start(starting, cfg)
 	stopNotify()
+	if _, running := errors.AsType[*sandbox.RunningError](err); running {
+		fmt.Fprintln(r.stderr, err) // it names the command itself
+		return exitStatus(1)
+	}
 	if err != nil {
 		return err
 	}

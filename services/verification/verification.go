@@ -9,6 +9,7 @@ package verification
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -65,7 +66,10 @@ func New(cfg Config) *Worker {
 		Config: cfg, store: postgres.NewVerifications(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
 		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger),
 	}
-	w.answers = bus.NewBatcher(maxBatch, 2, w.judge)
+	w.answers = bus.NewBatcher(maxBatch, 2, w.judge, func(a *answer, panicked any) {
+		w.Logger.Error("an answer panicked", "app", a.App, "challenge", a.Challenge, "panic", fmt.Sprint(panicked))
+		a.request.Fail(otp.AsProblem(errPanicked))
+	})
 	return w
 }
 
@@ -90,6 +94,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	stop()
 	return errors.Join(err, behind.Wait())
 }
+
+// errPanicked stands for a fault of our own.
+var errPanicked = errors.New("panicked")
 
 func (w *Worker) verify(r *bus.Request) {
 	parsed, p := event.ParseVerify(r.App, r.Data)

@@ -1,0 +1,153 @@
+package sandbox
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/postgres"
+)
+
+// twilioFrom is Twilio's test number that passes every check; the simulated API keeps to that.
+const twilioFrom = "+15005550006"
+
+// A RoleAccess is how a worker, or the operator, joins the system. It holds secrets: none of it belongs into a log.
+type RoleAccess struct {
+	DatabaseURL  string // as the role
+	NATSURL      string
+	NATSUser     string // empty where the NATS that was given asks for none
+	NATSPassword string
+	KeysDir      string // holds a folder of keysets for each role, of which a worker reads its own
+}
+
+// Role returns the access of one of "challenge", "sms", "email", "verification" and "operator". Another name is a fault of the caller and
+// panics.
+func (s *Sandbox) Role(role string) RoleAccess {
+	if !slices.Contains(bus.Roles(), bus.Role(role)) {
+		panic(fmt.Sprintf("sandbox: there is no role %q", role))
+	}
+	s.mu.Lock()
+	secret := s.secrets.Roles[role]
+	s.mu.Unlock()
+	a := RoleAccess{NATSURL: s.natsURL, NATSUser: role, NATSPassword: secret.NATSPassword, KeysDir: s.keysDir()}
+	if s.cfg.NATSURL != "" {
+		a.NATSUser, a.NATSPassword = s.cfg.NATSUser, s.cfg.NATSPassword
+	}
+	a.DatabaseURL = asUser(s.ownerURL, postgres.Roles[role], secret.DatabasePassword)
+	return a
+}
+
+// An AppAccess is how an app reaches otpost.
+type AppAccess struct {
+	Name         string
+	NATSURL      string
+	NATSUser     string
+	NATSPassword string
+	APIKey       string // for the HTTP API
+}
+
+// App returns the access of an app; ok is false for one that has none yet.
+func (s *Sandbox) App(name string) (access AppAccess, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.apps[name] {
+		return AppAccess{}, false
+	}
+	return s.appAccess(name), true
+}
+
+// appAccess reads an app's access; the caller holds mu.
+func (s *Sandbox) appAccess(name string) AppAccess {
+	secret := s.secrets.Apps[name]
+	a := AppAccess{Name: name, NATSURL: s.natsURL, NATSUser: "app_" + name, NATSPassword: secret.NATSPassword, APIKey: secret.APIKey}
+	if s.cfg.NATSURL != "" {
+		a.NATSUser, a.NATSPassword = s.cfg.NATSUser, s.cfg.NATSPassword
+	}
+	return a
+}
+
+// Providers are the simulated providers, as the channel workers are told of them.
+type Providers struct {
+	TwilioBaseURL    string // stands for https://api.twilio.com
+	TwilioAccountSID string
+	TwilioAuthToken  string
+	TwilioFrom       string // E.164
+
+	SMTPHost     string
+	SMTPPort     int
+	SMTPUser     string
+	SMTPPassword string
+	SMTPTLS      string // "none": the server is on the loopback address
+	SMTPFrom     string // an RFC 5322 mailbox
+}
+
+// Providers returns the simulated providers.
+func (s *Sandbox) Providers() Providers {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Providers{
+		TwilioBaseURL: s.Addresses().Twilio, TwilioAccountSID: s.secrets.Twilio.AccountSID, TwilioAuthToken: s.secrets.Twilio.AuthToken,
+		TwilioFrom: twilioFrom,
+		SMTPHost:   loopback, SMTPPort: portOf(s.smtp), SMTPUser: s.secrets.SMTP.User, SMTPPassword: s.secrets.SMTP.Password, SMTPTLS: "none",
+		SMTPFrom: "Demo shop <no-reply@shop.example>",
+	}
+}
+
+// Addresses are where the parts of the system are. They hold no secret.
+type Addresses struct {
+	HTTP   string // URL
+	NATS   string // URL; several, separated by commas, where they were given so
+	Inbox  string // URL
+	Twilio string // URL that stands for https://api.twilio.com
+	SMTP   string // host:port
+}
+
+// Addresses returns where everything listens.
+func (s *Sandbox) Addresses() Addresses {
+	box := "http://" + s.inboxHTTP.Addr().String()
+	return Addresses{HTTP: "http://" + s.http.Addr().String(), NATS: s.natsURL, Inbox: box, Twilio: box + "/twilio", SMTP: s.smtp.Addr().String()}
+}
+
+// Moved returns a line for each server that is not on its usual port, such as "port 4222 is taken, NATS listens on 41234 instead".
+func (s *Sandbox) Moved() []string { return slices.Clone(s.moved) }
+
+// Dir is the absolute path of the folder.
+func (s *Sandbox) Dir() string { return s.dir }
+
+// asUser returns the URL of the same database as another login. The URL has been parsed before.
+func asUser(raw, user, password string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "" // postgres.Open refused it at the start
+	}
+	u.User = url.UserPassword(user, password)
+	q := u.Query()
+	q.Del("user")
+	q.Del("password")
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// splitCredentials takes user and password out of a list of NATS URLs. Those of the first one that has any hold for all.
+func splitCredentials(urls string) (bare, user, password string, err error) {
+	var out []string
+	for raw := range strings.SplitSeq(urls, ",") {
+		raw = strings.TrimSpace(raw)
+		if !strings.Contains(raw, "://") {
+			raw = "nats://" + raw
+		}
+		u, err := url.Parse(raw)
+		if err != nil || u.Host == "" {
+			return "", "", "", fmt.Errorf("NATS URL: must be of the form nats://host:port") // the cause would quote the password
+		}
+		if u.User != nil && user == "" {
+			user = u.User.Username()
+			password, _ = u.User.Password()
+		}
+		u.User = nil
+		out = append(out, u.String())
+	}
+	return strings.Join(out, ","), user, password, nil
+}

@@ -1,0 +1,289 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/embedded"
+	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/postgres"
+)
+
+const (
+	// maxStreamBytes and maxFileStore bound the streams on a machine that is not otpost's own. JetStream reserves the whole of a stream's
+	// bound, and by itself would refuse to start on a small disk; it takes up only what is stored.
+	maxStreamBytes = 1 << 30
+	maxFileStore   = 32 << 30
+	// appsInterval is how soon an app that another process created gets its way into NATS.
+	appsInterval = 2 * time.Second
+)
+
+// migrate brings the database to the newest form, lets the roles log in, and makes the demo app.
+func (s *Sandbox) migrate(ctx context.Context) error {
+	owner, err := postgres.Open(s.ownerURL, 4)
+	if err != nil {
+		return err
+	}
+	defer owner.Close()
+	if err := owner.Ping(ctx); err != nil {
+		return err
+	}
+	if _, err := owner.Migrate(ctx); err != nil {
+		return err
+	}
+	for role := range postgres.Roles {
+		if err := owner.SetPassword(ctx, role, s.secrets.Roles[role].DatabasePassword); err != nil {
+			return err
+		}
+	}
+	_, err = postgres.NewApps(owner).Create(ctx, postgres.App{
+		Name: DemoApp, DisplayName: "Demo shop", Origin: "https://shop.example", Locale: "en", Policy: otp.DefaultPolicy(),
+	})
+	if err != nil && !errors.Is(err, postgres.ErrAppTaken) {
+		return err
+	}
+	if s.db, err = postgres.Open(s.Role("operator").DatabaseURL, 2); err != nil {
+		return err
+	}
+	s.onClose(func(context.Context) error { return s.db.Close() })
+	return nil
+}
+
+// startNATS starts NATS with every app that there is, or finds the one that was given, and connects to it as the operator.
+func (s *Sandbox) startNATS(ctx context.Context) error {
+	apps, err := postgres.NewApps(s.db).List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range apps {
+		if _, err := s.secrets.app(s.dir, a.Name); err != nil {
+			return err
+		}
+		s.apps[a.Name] = true
+	}
+	if s.cfg.NATSURL == "" {
+		err = s.runNATS(ctx)
+	} else {
+		err = s.useNATS()
+	}
+	if err != nil {
+		return err
+	}
+	access := s.Role("operator")
+	s.operator, err = bus.Connect(bus.Config{
+		URL: access.NATSURL, Role: bus.RoleOperator, User: access.NATSUser, Password: access.NATSPassword, Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.onClose(s.operator.Close)
+	return s.awaitNATS(ctx)
+}
+
+func (s *Sandbox) runNATS(ctx context.Context) error {
+	port := s.preferred(s.cfg.NATSPort, DefaultNATSPort)
+	text, err := s.natsConfig(port, s.apps)
+	if err != nil {
+		return err
+	}
+	cfg := embedded.NATSConfig{Dir: s.natsDir(), Port: port, ConfigText: text, Logger: s.log}
+	s.nats, err = embedded.StartNATS(ctx, cfg)
+	if errors.Is(err, embedded.ErrPortBusy) && port != 0 {
+		cfg.Port = 0
+		if s.nats, err = embedded.StartNATS(ctx, cfg); err == nil {
+			s.hasMoved("NATS", port, s.nats.Port())
+		}
+	}
+	if err != nil {
+		return err
+	}
+	s.onClose(s.nats.Stop)
+	s.natsURL = s.nats.URL()
+	return nil
+}
+
+func (s *Sandbox) useNATS() error {
+	bare, user, password, err := splitCredentials(s.cfg.NATSURL)
+	if err != nil {
+		return err
+	}
+	s.natsURL = bare
+	if s.cfg.NATSUser == "" {
+		s.cfg.NATSUser, s.cfg.NATSPassword = user, password
+	}
+	return nil
+}
+
+// awaitNATS returns when the operator is connected.
+func (s *Sandbox) awaitNATS(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, natsPatience)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for s.operator.Connected() != nil {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("sandbox: reach NATS at %s: %w", s.natsURL, errors.Join(context.Cause(ctx), s.operator.Conn().LastError()))
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// natsConfig renders the server's configuration for the apps.
+func (s *Sandbox) natsConfig(port int, apps map[string]bool) (string, error) {
+	settings := bus.ServerSettings{
+		Port: port, StoreDir: filepath.Join(s.natsDir(), "store"), SyncInterval: s.cfg.SyncInterval, MaxFileStore: maxFileStore,
+		Users: map[bus.Role]string{},
+	}
+	var err error
+	for _, role := range bus.Roles() {
+		if settings.Users[role], err = s.hashed(string(role), s.secrets.Roles[string(role)].NATSPassword); err != nil {
+			return "", err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(apps)) {
+		a := bus.App{Name: name, User: "app_" + name}
+		if a.Password, err = s.hashed(a.User, s.secrets.Apps[name].NATSPassword); err != nil {
+			return "", err
+		}
+		settings.Apps = append(settings.Apps, a)
+	}
+	return bus.ServerConfig(settings)
+}
+
+// hashed hashes a password once a run, so that a reload shows the server only what has changed. The passwords are random: the cheapest cost
+// is as good as any.
+func (s *Sandbox) hashed(user, password string) (string, error) {
+	if h, ok := s.hashes[user]; ok {
+		return h, nil
+	}
+	h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		return "", fmt.Errorf("sandbox: hash a NATS password: %w", err)
+	}
+	s.hashes[user] = string(h)
+	return string(h), nil
+}
+
+// declare makes the streams, and every app's own consumer of its events.
+func (s *Sandbox) declare(ctx context.Context) error {
+	settings := bus.DefaultStreamSettings()
+	settings.MaxBytes = maxStreamBytes
+	if err := s.operator.Declare(ctx, settings); err != nil {
+		return err
+	}
+	for name := range s.apps {
+		if err := s.operator.DeclareApp(ctx, name, settings.Replicas); err != nil {
+			return err
+		}
+		if err := s.writeApp(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AddApp gives an app that is in the database its way into NATS: an account and user of its own, the consumer of its events, and the file
+// apps/<name>.json with what it connects with. Those that are connected stay connected. For an app that has all this it does nothing. The error wraps
+// postgres.ErrNoApp where the database has no such app.
+//
+// Apps that another process creates are found by themselves, within two seconds.
+func (s *Sandbox) AddApp(ctx context.Context, name string) error {
+	if _, err := postgres.NewApps(s.db).Get(ctx, name); err != nil {
+		return fmt.Errorf("add app %s: %w", name, err)
+	}
+	return s.addApp(ctx, name)
+}
+
+func (s *Sandbox) addApp(ctx context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.apps[name] {
+		return nil
+	}
+	if _, err := s.secrets.app(s.dir, name); err != nil {
+		return fmt.Errorf("add app %s: %w", name, err)
+	}
+	if err := s.operator.DeclareApp(ctx, name, bus.DefaultStreamSettings().Replicas); err != nil {
+		return fmt.Errorf("add app %s: %w", name, err)
+	}
+	if s.nats != nil {
+		with := maps.Clone(s.apps)
+		with[name] = true
+		text, err := s.natsConfig(s.nats.Port(), with)
+		if err != nil {
+			return fmt.Errorf("add app %s: %w", name, err)
+		}
+		if err := s.nats.Reload(text); err != nil {
+			return fmt.Errorf("add app %s: %w", name, err)
+		}
+	}
+	if err := s.writeApp(name); err != nil { // last: who sees the file can connect
+		return fmt.Errorf("add app %s: %w", name, err)
+	}
+	s.apps[name] = true
+	return nil
+}
+
+// watchApps looks for new apps until Close.
+func (s *Sandbox) watchApps(context.Context) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(appsInterval)
+		defer tick.Stop()
+		told := ""
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			err := s.findApps(ctx)
+			if err == nil || ctx.Err() != nil {
+				told = ""
+				continue
+			}
+			if text := oneLine(err); text != told { // the same trouble is told once
+				s.log.Warn("looking for new apps failed, trying again", "error", text)
+				told = text
+			}
+		}
+	}()
+	s.onClose(func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+	return nil
+}
+
+func (s *Sandbox) findApps(ctx context.Context) error {
+	apps, err := postgres.NewApps(s.db).List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range apps {
+		s.mu.Lock()
+		known := s.apps[a.Name]
+		s.mu.Unlock()
+		if known {
+			continue
+		}
+		if err := s.addApp(ctx, a.Name); err != nil {
+			return err
+		}
+		s.log.Info("app found", "app", a.Name, "file", filepath.Join(s.appsDir(), a.Name+".json"))
+	}
+	return nil
+}
