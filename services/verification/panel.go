@@ -24,7 +24,17 @@ var _ postgres.Panel = (*panel)(nil)
 
 // Wants lets an answer take an attempt where the challenge and the account may still be answered.
 func (p *panel) Wants(i int, c postgres.Case) bool {
-	return c.Challenge.State == otp.Open && p.now.Before(c.Challenge.ExpiresAt) && !p.repeats(i, c) && !c.Budget.Locked && c.Budget.Wait(p.now) == 0
+	if c.Challenge.State != otp.Open || !p.now.Before(c.Challenge.ExpiresAt) || p.repeats(i, c) || c.Budget.Locked || c.Budget.Wait(p.now) > 0 {
+		return false
+	}
+	a := p.answers[i]
+	var err error
+	if a.material, err = p.worker.prepare(a, c); err != nil {
+		p.worker.Logger.Error("an answer cannot be checked by this worker", "challenge", c.Challenge.ID, "error", err)
+		a.problem = busy("the answer could not be checked now; send it again")
+		return false
+	}
+	return true
 }
 
 // repeats reports whether this very request was judged before.
@@ -80,10 +90,7 @@ func endResult(s otp.State) string {
 // Judge compares. It is called only for an answer that has an attempt.
 func (p *panel) Judge(i int, c postgres.Case) (postgres.Judgement, bool) {
 	a := p.answers[i]
-	factor, advance, err := p.worker.compare(a, c, p.now)
-	if err != nil {
-		p.worker.Logger.Error("an answer could not be compared", "challenge", c.Challenge.ID, "error", err)
-	}
+	factor, advance := p.worker.compare(a, c, p.now)
 	if factor == "" {
 		return p.wrong(i, c), true
 	}

@@ -57,7 +57,10 @@ type answer struct {
 	event.Answer
 	app     postgres.App
 	request *bus.Request
-	reply   event.VerifyReply
+
+	material material // what it is compared with
+	reply    event.VerifyReply
+	problem  *otp.Problem // takes the reply's place
 }
 
 // New returns a Worker.
@@ -195,6 +198,10 @@ func (w *Worker) take(ctx context.Context, turn []*answer, ids []uuid.UUID, owne
 	}
 	w.outbox.Send(events)
 	for _, a := range turn {
+		if a.problem != nil {
+			a.request.Fail(a.problem)
+			continue
+		}
 		w.answer(a, a.reply)
 	}
 }
