@@ -28,58 +28,90 @@ type login struct {
 	sealedPhone, sealedMail []byte
 }
 
-// handleLogins is the stream's way in: it refuses what is not a login and admits the rest.
+// handleLogins is the stream's way in: it admits what is a login and then refuses the rest, so that bad ones delay no good one of their batch.
 func (w *Worker) handleLogins(ctx context.Context, batch []*bus.Msg) {
 	logins := make([]*login, 0, len(batch))
+	var bad []unfit
 	for _, m := range batch {
-		if l := w.read(ctx, m); l != nil {
+		l, u := w.read(ctx, m)
+		if l != nil {
 			logins = append(logins, l)
+		} else {
+			bad = append(bad, u)
 		}
 	}
 	w.admit(ctx, logins)
+	w.refuse(ctx, bad)
 }
 
-// read makes a login of a message, or settles the message and returns nil.
-func (w *Worker) read(ctx context.Context, m *bus.Msg) *login {
+// An unfit message is no login that could be decided.
+type unfit struct {
+	msg     *bus.Msg
+	outcome bus.Outcome
+	refusal bus.Out // to be published first, where the user is known; without a subject for none
+}
+
+// read makes a login of a message, or says what is to become of it.
+func (w *Worker) read(ctx context.Context, m *bus.Msg) (*login, unfit) {
 	name, ok := event.AppOf(m.Subject)
 	if !ok || m.Subject != event.LoginSubject(name) { // an app can make the server store a message of its own under another subject
-		m.Settle(bus.Dead("the subject is no app's login subject: otpost.app.<1 to 64 of a-z, 0-9 and ->.login"))
-		return nil
+		return nil, unfit{msg: m, outcome: bus.Dead("the subject is no app's login subject: otpost.app.<1 to 64 of a-z, 0-9 and ->.login")}
 	}
 	app, err := w.apps.Get(ctx, name)
 	if errors.Is(err, postgres.ErrNoApp) {
-		m.Settle(bus.Dead("unknown_app: there is no app " + name))
-		return nil
+		return nil, unfit{msg: m, outcome: bus.Dead("unknown_app: there is no app " + name)}
 	}
 	if err != nil {
-		m.Settle(bus.Retry(bus.Backoff(m.Tries), "database"))
-		return nil
+		return nil, unfit{msg: m, outcome: bus.Retry(bus.Backoff(m.Tries), "database")}
 	}
 	parsed, p := event.ParseLogin(name, m.Data, m.Received)
 	if p == nil {
 		l := &login{Login: parsed, app: app, received: m.Received, msg: m}
 		if err = w.identify(l); err == nil {
-			return l
+			return l, unfit{}
 		}
 		w.Logger.Error("a login could not be prepared", "app", name, "error", err)
-		m.Settle(bus.Dead("internal: the login could not be prepared"))
-		return nil
+		return nil, unfit{msg: m, outcome: bus.Dead("internal: the login could not be prepared")}
 	}
 	if parsed.User == "" {
-		m.Settle(bus.Dead(p.Error()))
-		return nil
+		return nil, unfit{msg: m, outcome: bus.Dead(p.Error())}
 	}
-	err = w.Bus.Publish(ctx, outbox.Out(event.Event{
+	return nil, unfit{msg: m, outcome: bus.Drop("refused: " + p.Message), refusal: outbox.Out(event.Event{
 		App: name, Name: event.ChallengeRefused, ID: fmt.Sprintf("login/%d/%d/refused", m.Received.UnixNano(), m.Sequence), Time: w.Now(),
 		Data: event.Refused{User: parsed.User, Session: parsed.Session, Login: parsed.ID, Reason: string(p.Reason), Message: p.Message},
-	}))
-	if err != nil {
-		m.Settle(bus.Retry(bus.Backoff(m.Tries), "the refusal could not be published"))
-		return nil
+	})}
+}
+
+// refuse tells the apps of refused logins, all in one go, and settles what is unfit.
+func (w *Worker) refuse(ctx context.Context, bad []unfit) {
+	var out []bus.Out
+	for _, u := range bad {
+		if u.refusal.Subject != "" {
+			out = append(out, u.refusal)
+		}
 	}
-	w.Metrics.Challenges.WithLabelValues(event.OutcomeRefused).Inc()
-	m.Settle(bus.Drop("refused: " + p.Message))
-	return nil
+	err := w.Bus.Publish(ctx, out...)
+	if err != nil {
+		w.Logger.Warn("publishing refusals failed, the logins will be refused again", "count", len(out), "error", err)
+	}
+	for _, u := range bad {
+		switch {
+		case u.refusal.Subject == "":
+		case err != nil:
+			u.outcome = bus.Retry(bus.Backoff(u.msg.Tries), "the refusal could not be published")
+		default:
+			w.Metrics.Challenges.WithLabelValues(event.OutcomeRefused).Inc()
+		}
+		u.msg.Settle(u.outcome)
+	}
+}
+
+// refusal is the event of a login that came by the stream and was refused before it was decided. The message's place in the stream makes its id.
+func (l *login) refusal(p *otp.Problem, now time.Time) event.Event {
+	return event.Event{
+		App: l.App, Name: event.ChallengeRefused, ID: fmt.Sprintf("login/%d/%d/refused", l.msg.Received.UnixNano(), l.msg.Sequence), Time: now,
+		Data: event.Refused{User: l.User, Session: l.Session, Login: l.ID, Reason: string(p.Reason), Message: p.Message},
+	}
 }
 
 // login is the request's way in.
@@ -118,172 +150,4 @@ func (w *Worker) identify(l *login) error {
 		}
 	}
 	return nil
-}
-
-// admit decides a batch in one transaction, publishes what follows, and only then lets go of the logins.
-func (w *Worker) admit(ctx context.Context, batch []*login) {
-	batch = w.withApps(ctx, batch)
-	if len(batch) == 0 {
-		return
-	}
-	now := w.Now()
-	keyID, err := w.Keys.CodeKeyID()
-	if err != nil {
-		w.putBack(batch, "keyring", err)
-		return
-	}
-	ask := make([]postgres.Admission, len(batch))
-	for i, l := range batch {
-		ask[i] = postgres.Admission{Account: postgres.Account{AppID: l.app.ID, User: l.User}, Key: l.key, Challenge: l.id}
-	}
-	admitted, events, err := w.store.Admit(ctx, now, ask,
-		func(i int, u postgres.UserState) postgres.Decision { return batch[i].decide(u, keyID, now) },
-		func(i int, a postgres.Admitted) []postgres.OutboxEvent { return w.aftermath(batch[i], a, now) })
-	switch {
-	case postgres.Refused(err) && len(batch) > 1: // one of them is at fault: each alone, so that it delays no other
-		for _, l := range batch {
-			w.admit(ctx, []*login{l})
-		}
-		return
-	case postgres.Refused(err):
-		w.Logger.Error("the database refused a login", "app", batch[0].App, "error", err)
-		batch[0].fail(bus.Dead("internal: the database refused it: "+postgres.Constraint(err)), otp.AsProblem(err))
-		return
-	case err != nil:
-		w.putBack(batch, "database", err)
-		return
-	}
-	w.outbox.Send(events)
-	w.announce(ctx, batch, admitted, now)
-}
-
-// withApps finds the apps of logins that came by request and answers those that have none.
-func (w *Worker) withApps(ctx context.Context, batch []*login) []*login {
-	kept := batch[:0]
-	for _, l := range batch {
-		if l.app.ID == 0 {
-			app, err := w.apps.Get(ctx, l.App)
-			if err == nil {
-				l.app = app
-				err = w.identify(l)
-			}
-			if err != nil {
-				l.request.Fail(appProblem(err))
-				continue
-			}
-		}
-		kept = append(kept, l)
-	}
-	return kept
-}
-
-// appProblem maps what apps.Cache returns.
-func appProblem(err error) *otp.Problem {
-	if errors.Is(err, postgres.ErrNoApp) {
-		return &otp.Problem{Reason: otp.UnknownApp, Message: "there is no app of this name"}
-	}
-	return &otp.Problem{Reason: otp.Busy, Message: "the database cannot be reached; send the request again", RetryAfter: time.Second}
-}
-
-// putBack returns a batch that could not be decided now.
-func (w *Worker) putBack(batch []*login, what string, err error) {
-	w.Logger.Warn("deciding logins failed, they will be tried again", "count", len(batch), "error", err)
-	for _, l := range batch {
-		tries := 1
-		if l.msg != nil {
-			tries = l.msg.Tries
-		}
-		l.fail(bus.Retry(bus.Backoff(tries), what),
-			&otp.Problem{Reason: otp.Busy, Message: "the login could not be stored now; send the request again", RetryAfter: time.Second})
-	}
-}
-
-// fail settles a login that was not decided, the way it came.
-func (l *login) fail(o bus.Outcome, p *otp.Problem) {
-	if l.msg != nil {
-		l.msg.Settle(o)
-		return
-	}
-	l.request.Fail(p)
-}
-
-// aftermath are the events that go to the outbox with the decision: ends of superseded challenges and, for a login that came by request and that no
-// stream would bring again, its own.
-func (w *Worker) aftermath(l *login, a postgres.Admitted, now time.Time) []postgres.OutboxEvent {
-	var out []postgres.OutboxEvent
-	for _, s := range a.Superseded {
-		out = append(out, outbox.Entry(ended(l.App, s.ID, about(l.User, s.Session, s.Login), otp.Superseded, now)))
-	}
-	if l.request != nil {
-		out = append(out, outbox.Entry(l.outcomeEvent(a, now)))
-	}
-	return out
-}
-
-// announce publishes commands and events of decided logins and settles them.
-func (w *Worker) announce(ctx context.Context, batch []*login, admitted []postgres.Admitted, now time.Time) {
-	stored, err := w.repeated(ctx, admitted)
-	if err != nil {
-		w.putBack(batch, "database", err)
-		return
-	}
-	var out []bus.Out
-	for i, l := range batch {
-		a := &admitted[i]
-		if a.Deferred {
-			continue
-		}
-		c, again := stored[a.ID]
-		if a.Repeat && a.Outcome == event.OutcomeIssued && again {
-			a.Challenge = fromStored(c)
-		}
-		if a.Challenge == nil && a.Outcome == event.OutcomeIssued { // its partition was dropped: long over
-			continue
-		}
-		if a.Outcome == event.OutcomeIssued && (!a.Repeat || c.State == otp.Open && now.Before(c.ExpiresAt)) {
-			if cmd, ok := firstCommand(l, a); ok {
-				out = append(out, commandOut(cmd, ""))
-			}
-		}
-		if l.msg != nil {
-			out = append(out, outbox.Out(l.outcomeEvent(*a, now)))
-		}
-	}
-	if err := w.Bus.Publish(ctx, out...); err != nil {
-		w.putBack(batch, "publishing", err)
-		return
-	}
-	for i, l := range batch {
-		w.settle(l, admitted[i])
-	}
-}
-
-// repeated reads the challenges of logins that had been decided before.
-func (w *Worker) repeated(ctx context.Context, admitted []postgres.Admitted) (map[uuid.UUID]postgres.Challenge, error) {
-	var ids []uuid.UUID
-	for _, a := range admitted {
-		if a.Repeat && a.Outcome == event.OutcomeIssued {
-			ids = append(ids, a.ID)
-		}
-	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	return w.store.Details(ctx, ids)
-}
-
-func (w *Worker) settle(l *login, a postgres.Admitted) {
-	if a.Deferred {
-		l.fail(bus.Retry(100*time.Millisecond, "the same login is being decided elsewhere"), busy())
-		return
-	}
-	if !a.Repeat {
-		w.Metrics.Challenges.WithLabelValues(a.Outcome).Inc()
-		w.Metrics.Challenges.WithLabelValues(string(otp.Superseded)).Add(float64(len(a.Superseded)))
-	}
-	if l.msg != nil {
-		l.msg.Settle(bus.Done())
-		return
-	}
-	l.request.Reply(event.Encode(l.reply(a)))
 }
