@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,6 +39,7 @@ type Bus struct {
 	role    Role
 	log     *slog.Logger
 	metrics *telemetry.Metrics
+	failure atomic.Pointer[error] // of the last try to connect
 }
 
 // ErrNotConnected says that NATS cannot be reached at the moment.
@@ -68,6 +70,7 @@ func Connect(cfg Config) (*Bus, error) {
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.IgnoreAuthErrorAbort(), // a server that is being set up refuses at first
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { b.failure.Store(&err) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				b.log.Warn("disconnected from NATS", "error", err)
@@ -108,6 +111,9 @@ func pause(n int) time.Duration {
 func (b *Bus) Connected() error {
 	if b.nc.IsConnected() {
 		return nil
+	}
+	if err := b.failure.Load(); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotConnected, *err)
 	}
 	return ErrNotConnected
 }

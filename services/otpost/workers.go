@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/otpost/otpost/pkg/bus"
@@ -94,12 +95,24 @@ type twilioFlags struct {
 	TwilioStatusCallback      string `name:"twilio-status-callback" placeholder:"URL" help:"Public URL that Twilio tells receipts to."`
 }
 
+// flagged names the flags in an error that names the fields of a provider's configuration, one line for all of them.
+func flagged(err error, flags ...string) error {
+	if err == nil {
+		return nil
+	}
+	text := strings.ReplaceAll(strings.NewReplacer(flags...).Replace(err.Error()), "\n", "; ")
+	return errors.New(text)
+}
+
 func (c *smsCmd) provider(log *slog.Logger) (*sms.Twilio, error) {
-	return sms.NewTwilio(sms.TwilioConfig{
+	p, err := sms.NewTwilio(sms.TwilioConfig{
 		AccountSID: c.TwilioAccountSID, AuthToken: c.TwilioAuthToken, APIKey: c.TwilioAPIKey, APISecret: c.TwilioAPISecret, From: c.TwilioFrom,
 		MessagingServiceSID: c.TwilioMessagingServiceSID, BaseURL: c.TwilioBaseURL, StatusCallback: c.TwilioStatusCallback, Timeout: c.SendTimeout,
 		Connections: c.Concurrency, Logger: log, Now: time.Now,
 	})
+	return p, flagged(err, "twilio: ", "", "MessagingServiceSID", "--twilio-messaging-service-sid", "AccountSID", "--twilio-account-sid", "AuthToken",
+		"--twilio-auth-token", "APIKey", "--twilio-api-key", "APISecret", "--twilio-api-secret", "From", "--twilio-from", "BaseURL", "--twilio-base-url",
+		"StatusCallback", "--twilio-status-callback", "Timeout", "--send-timeout", "Connections", "--concurrency")
 }
 
 // Run is the main of otpost sms.
@@ -164,7 +177,11 @@ func (c *emailCmd) provider(log *slog.Logger) (*email.SMTP, error) {
 	if c.DKIMDomain != "" || c.DKIMSelector != "" || c.DKIMKey != "" {
 		cfg.DKIM = &email.DKIMConfig{Domain: c.DKIMDomain, Selector: c.DKIMSelector, Key: []byte(c.DKIMKey)}
 	}
-	return email.NewSMTP(cfg)
+	p, err := email.NewSMTP(cfg)
+	return p, flagged(err, "smtp configuration: ", "", "Host:", "--smtp-host:", "Port:", "--smtp-port:", "TLS:", "--smtp-tls:", "Username:", "--smtp-username:",
+		"Password:", "--smtp-password:", "Auth:", "--smtp-auth:", "From:", "--smtp-from:", "Helo:", "--smtp-helo:", "Connections:", "--smtp-connections:",
+		"MaxAge:", "--smtp-max-age:", "MaxIdle:", "--smtp-max-idle:", "MaxMessages:", "--smtp-max-messages:", "SendTimeout:", "--send-timeout:",
+		"DKIM Domain:", "--dkim-domain:", "DKIM.Domain:", "--dkim-domain:", "Domain:", "--dkim-domain:", "Selector:", "--dkim-selector:", "Key:", "--dkim-key:")
 }
 
 // Run is the main of otpost email.
