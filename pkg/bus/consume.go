@@ -51,10 +51,11 @@ type consuming struct {
 
 	mu      sync.Mutex
 	in      map[*Msg]struct{} // delivered and not settled
+	ackWait time.Duration     // as the consumer is declared
 	settled sync.Cond
 }
 
-// Consume works until ctx ends; then it takes no more, finishes what it has, and returns nil. It waits for NATS and for the consumer to be there, and survives
+// Consume works until ctx ends; then it takes no more, finishes the batches under way, gives back what it had not begun, and returns nil. It waits for NATS and for the consumer to be there, and survives
 // their going away.
 func (b *Bus) Consume(ctx context.Context, c Consumption) error {
 	if c.MaxBatch <= 0 {
@@ -63,13 +64,13 @@ func (b *Bus) Consume(ctx context.Context, c Consumption) error {
 	if c.Lanes <= 0 {
 		c.Lanes = 2
 	}
-	w := &consuming{Consumption: c, bus: b, queue: make(chan *Msg, 2*c.MaxBatch), in: map[*Msg]struct{}{}}
+	w := &consuming{Consumption: c, bus: b, queue: make(chan *Msg, 2*c.MaxBatch), in: map[*Msg]struct{}{}, ackWait: AckWait}
 	w.settled.L = &w.mu
 
 	work := context.WithoutCancel(ctx) // what is in hand is finished
 	var lanes sync.WaitGroup
 	for range c.Lanes {
-		lanes.Go(func() { w.lane(work) })
+		lanes.Go(func() { w.lane(work, ctx.Done()) })
 	}
 	alive, stop := context.WithCancel(work)
 	var keeper sync.WaitGroup
@@ -98,6 +99,9 @@ func (w *consuming) pull(ctx context.Context) {
 		if err != nil {
 			return // ctx ended
 		}
+		w.mu.Lock()
+		w.ackWait = cons.CachedInfo().Config.AckWait
+		w.mu.Unlock()
 		lost := make(chan error, 1)
 		cc, err := cons.Consume(func(m jetstream.Msg) { w.take(m) }, jetstream.PullMaxMessages(2*w.MaxBatch),
 			jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
@@ -147,9 +151,16 @@ func (w *consuming) take(raw jetstream.Msg) {
 	w.queue <- m
 }
 
-// lane handles one batch after another: whatever has queued while the last one was under way, up to MaxBatch.
-func (w *consuming) lane(ctx context.Context) {
+// lane handles one batch after another: whatever has queued while the last one was under way, up to MaxBatch. Once the worker drains, what is still
+// queued goes back at once, for others to take.
+func (w *consuming) lane(ctx context.Context, draining <-chan struct{}) {
 	for first := range w.queue {
+		select {
+		case <-draining:
+			first.Settle(Outcome{kind: retry, reason: "draining", quiet: true})
+			continue
+		default:
+		}
 		batch := append(make([]*Msg, 0, w.MaxBatch), first)
 	more:
 		for len(batch) < w.MaxBatch {
@@ -207,13 +218,17 @@ func (w *consuming) settle(m *Msg, o Outcome) {
 	case done, drop:
 		err = m.raw.Ack()
 	case retry:
-		err = m.raw.NakWithDelay(o.delay)
+		if o.delay > 0 {
+			err = m.raw.NakWithDelay(o.delay)
+		} else {
+			err = m.raw.Nak()
+		}
 	case dead:
 		if err = w.bus.bury(context.Background(), m, o.reason); err == nil {
 			err = m.raw.Ack()
 		}
 	}
-	if o.kind != done {
+	if o.kind != done && !o.quiet {
 		w.bus.log.Info("message settled", "stream", m.stream, "sequence", m.Sequence, "outcome", o.kind.String(), "reason", o.reason, "tries", m.Tries)
 	}
 	if err != nil {
@@ -238,7 +253,7 @@ func (w *consuming) awaitSettled() {
 
 // keepAlive tells NATS of messages that are in hand for long, so that they are not delivered to somebody else meanwhile.
 func (w *consuming) keepAlive(ctx context.Context) {
-	const every = time.Second
+	const every = 200 * time.Millisecond // an acknowledgement may be due within a second at the least
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -251,7 +266,7 @@ func (w *consuming) keepAlive(ctx context.Context) {
 		w.mu.Lock()
 		var long []*Msg
 		for m := range w.in {
-			if now.Sub(m.since) > AckWait/4 {
+			if now.Sub(m.since) > w.ackWait/4 {
 				m.since = now
 				long = append(long, m)
 			}

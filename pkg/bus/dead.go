@@ -104,6 +104,9 @@ func (b *Bus) DeadLetter(ctx context.Context, id uint64) (Letter, error) {
 	if err != nil {
 		return Letter{}, fmt.Errorf("read dead letter: %w", err)
 	}
+	if id == 0 { // sequences begin at 1, and the server calls this a bad request
+		return Letter{}, ErrNoLetter
+	}
 	m, err := s.GetMsg(ctx, id)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return Letter{}, ErrNoLetter

@@ -7,6 +7,7 @@ type Outcome struct {
 	kind   outcomeKind
 	reason string
 	delay  time.Duration
+	quiet  bool // says nothing about the message, so nothing is logged
 }
 
 type outcomeKind int

@@ -3,6 +3,8 @@ package bus
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/micro"
@@ -43,9 +45,17 @@ type Service struct {
 	Verbs       map[string]func(*Request) // must return quickly: one call at a time a verb
 }
 
-// Serve answers until ctx ends; then it takes no more and returns once the calls under way have returned.
+// quiet is how long no call must have been under way for the last request that had arrived to have been handed over. nats.go gives no sign of that.
+const quiet = 50 * time.Millisecond
+
+// calls counts the calls under way and those that ever began.
+type calls struct{ under, began atomic.Int64 }
+
+// Serve answers until ctx ends; then it takes no more and returns once what had arrived was handed to the handlers and their calls have returned. A
+// handler that panics answers "internal" and takes nobody else down.
 func (b *Bus) Serve(ctx context.Context, s Service) error {
 	var svc micro.Service
+	var count calls
 	err := lifecycle.Backoff(ctx, b.log, "starting service "+s.Name, func(context.Context) (err error) {
 		if err = b.Connected(); err != nil {
 			return err
@@ -55,7 +65,7 @@ func (b *Bus) Serve(ctx context.Context, s Service) error {
 			return err
 		}
 		for verb, handle := range s.Verbs {
-			if err = svc.AddEndpoint(verb, b.endpoint(handle), micro.WithEndpointSubject(event.RPCSubject("*", verb))); err != nil {
+			if err = svc.AddEndpoint(verb, b.endpoint(handle, &count), micro.WithEndpointSubject(event.RPCSubject("*", verb))); err != nil {
 				_ = svc.Stop()
 				return err
 			}
@@ -69,12 +79,37 @@ func (b *Bus) Serve(ctx context.Context, s Service) error {
 	if err := svc.Stop(); err != nil {
 		return fmt.Errorf("stop service %s: %w", s.Name, err)
 	}
+	if b.Connected() == nil {
+		_ = b.nc.FlushTimeout(publishTimeout) // with its answer all that the server had sent has arrived
+	}
+	count.settle()
 	return nil
 }
 
-func (b *Bus) endpoint(handle func(*Request)) micro.Handler {
+// settle returns when no call is under way and none has begun for a while.
+func (c *calls) settle() {
+	const look = quiet / 10
+	began, idle := c.began.Load(), time.Duration(0)
+	for ; idle < quiet; time.Sleep(look) {
+		idle += look
+		if now := c.began.Load(); now != began || c.under.Load() > 0 {
+			began, idle = now, 0
+		}
+	}
+}
+
+func (b *Bus) endpoint(handle func(*Request), count *calls) micro.Handler {
 	return micro.HandlerFunc(func(raw micro.Request) {
+		count.under.Add(1)
+		count.began.Add(1)
+		defer count.under.Add(-1)
 		r := &Request{Data: raw.Data(), At: time.Now(), raw: raw, bus: b}
+		defer func() {
+			if p := recover(); p != nil {
+				b.log.Error("a request's handler panicked", "app", r.App, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				r.Fail(otp.AsProblem(nil))
+			}
+		}()
 		var ok bool
 		if r.App, ok = event.AppOf(raw.Subject()); !ok {
 			r.Fail(otp.InvalidField("subject", "must name an app: 1 to 64 of a-z, 0-9 and -"))

@@ -20,8 +20,9 @@ const (
 	StreamDead     = "OTPOST_DEAD"
 )
 
-// AckWait is how long a message may be in hand before it is delivered again. Whoever needs longer says so while working.
-const AckWait = 30 * time.Second
+// AckWait is how long after its worker's last sign of life a message is delivered again. A worker that needs longer gives such signs, so this is how long what
+// a killed one had in hand must wait.
+const AckWait = 10 * time.Second
 
 // StreamSettings are what an operator may choose of the streams.
 type StreamSettings struct {
@@ -39,7 +40,7 @@ type StreamSettings struct {
 // DefaultStreamSettings are safe on one server.
 func DefaultStreamSettings() StreamSettings {
 	return StreamSettings{
-		Replicas: 1, WorkMaxAge: 24 * time.Hour, EventsAge: 7 * 24 * time.Hour, DeadAge: 30 * 24 * time.Hour, MaxBytes: 4 << 30,
+		Replicas: 1, WorkMaxAge: 24 * time.Hour, EventsAge: 7 * 24 * time.Hour, DeadAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30,
 		Duplicates: 2 * time.Minute, AckWait: AckWait, MaxInHand: 10000, PerApp: 500_000,
 	}
 }
