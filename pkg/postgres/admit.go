@@ -104,6 +104,7 @@ func (s *Challenges) Admit(ctx context.Context, now time.Time, batch []Admission
 	outbox func(i int, a Admitted) []OutboxEvent,
 ) ([]Admitted, []OutboxEvent, error) {
 	out := make([]Admitted, len(batch))
+	batch = guardedLogins(batch)
 	var events []OutboxEvent
 	err := s.db.tx(ctx, "admit logins", func(tx *sqlx.Tx) error {
 		accounts, err := lockAccounts(ctx, tx, now, accountsOf(batch))
@@ -182,7 +183,7 @@ func decideFresh(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admiss
 			continue
 		}
 		mine := open[a.Account]
-		n := min(d.Supersede, len(mine))
+		n := min(max(d.Supersede, 0), len(mine))
 		out[i].Superseded = mine[:n:n]
 		open[a.Account] = append(mine[n:len(mine):len(mine)], OpenChallenge{ID: a.Challenge, Session: d.Challenge.Session, Login: d.Challenge.Login})
 	}
@@ -233,7 +234,7 @@ func lockAccounts(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Accou
 		WaitUntil sql.NullTime `db:"wait_until"`
 		LockedAt  sql.NullTime `db:"locked_at"`
 	}
-	if err := tx.SelectContext(ctx, &rows, query("accounts_lock"), apps, names, now); err != nil {
+	if err := tx.SelectContext(ctx, &rows, query(guarded("accounts_lock")), apps, names, now); err != nil {
 		return nil, fmt.Errorf("lock accounts: %w", err)
 	}
 	out := make(map[Account]otp.Budget, len(rows))
@@ -256,7 +257,7 @@ func knownLogins(ctx context.Context, tx *sqlx.Tx, batch []Admission) (map[login
 		Reason     string    `db:"reason"`
 		RetryAfter int       `db:"retry_after"`
 	}
-	if err := tx.SelectContext(ctx, &rows, query(guarded("logins_known")), apps, keys); err != nil {
+	if err := tx.SelectContext(ctx, &rows, query("logins_known"), apps, keys); err != nil {
 		return nil, fmt.Errorf("look for known logins: %w", err)
 	}
 	out := make(map[loginKey]Admitted, len(rows))
@@ -336,7 +337,7 @@ func insertLogins(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admis
 	apps, keys, ids := make(pq.Int64Array, n), make(pq.StringArray, n), make(pq.StringArray, n)
 	outcomes, reasons, waits := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.Int64Array, n)
 	for j, i := range fresh {
-		apps[j], keys[j], ids[j] = int64(batch[i].AppID), guardedKey(batch[i].Key).String(), batch[i].Challenge.String()
+		apps[j], keys[j], ids[j] = int64(batch[i].AppID), batch[i].Key.String(), batch[i].Challenge.String()
 		outcomes[j], reasons[j], waits[j] = out[i].Outcome, out[i].Reason, int64(otp.Seconds(out[i].RetryAfter))
 	}
 	var rows []struct {

@@ -119,8 +119,12 @@ func transaction(amount, payee sql.NullString) *otp.Transaction {
 
 // Details returns the challenges of the ids that exist, without their deliveries.
 func (s *Challenges) Details(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]Challenge, error) {
+	return details(ctx, s.db.x, ids)
+}
+
+func details(ctx context.Context, q sqlx.QueryerContext, ids []uuid.UUID) (map[uuid.UUID]Challenge, error) {
 	var rows []challengeRow
-	if err := s.db.x.SelectContext(ctx, &rows, query("challenge_detail"), pq.Array(ids)); err != nil {
+	if err := sqlx.SelectContext(ctx, q, &rows, query("challenge_detail"), pq.Array(ids)); err != nil {
 		return nil, fmt.Errorf("read challenges: %w", err)
 	}
 	out := make(map[uuid.UUID]Challenge, len(rows))
@@ -192,7 +196,7 @@ func (s *Challenges) Resend(ctx context.Context, now time.Time, c Challenge, ch 
 	err := s.db.tx(ctx, "resend", func(tx *sqlx.Tx) error {
 		err := tx.GetContext(ctx, &r.Number, query("challenge_resend"), c.ID, c.AppID, c.Session, now, cooldown.Seconds(), string(ch))
 		if missing(err) {
-			return s.whyNot(ctx, c.ID, c.AppID, c.Session, now)
+			return whyNot(ctx, tx, c.ID, c.AppID, c.Session, now)
 		}
 		if err != nil {
 			return err
@@ -217,7 +221,7 @@ func (s *Challenges) Cancel(ctx context.Context, now time.Time, appID int, id uu
 		}
 		err := tx.GetContext(ctx, &row, query("challenge_cancel"), id, appID, session, now)
 		if missing(err) {
-			why := s.whyNot(ctx, id, appID, session, now)
+			why := whyNot(ctx, tx, id, appID, session, now)
 			if p, ok := errors.AsType[*otp.Problem](why); ok && p.Reason == otp.ChallengeEnded && p.Message == otp.EndedProblem(otp.Cancelled).Message {
 				return nil
 			}
@@ -235,9 +239,10 @@ func (s *Challenges) Cancel(ctx context.Context, now time.Time, appID int, id uu
 	return events, err
 }
 
-// whyNot tells why a conditional update of a challenge met no row.
-func (s *Challenges) whyNot(ctx context.Context, id uuid.UUID, appID int, session string, now time.Time) error {
-	found, err := s.Details(ctx, []uuid.UUID{id})
+// whyNot tells why a conditional update of a challenge met no row. It asks in the same transaction: one that waited for a second connection
+// would, with as many like it as there are connections, wait for ever.
+func whyNot(ctx context.Context, tx *sqlx.Tx, id uuid.UUID, appID int, session string, now time.Time) error {
+	found, err := details(ctx, tx, []uuid.UUID{id})
 	if err != nil {
 		return err
 	}

@@ -34,8 +34,8 @@ type Recorded struct {
 	EndedAt        time.Time
 }
 
-// Record writes a batch of receipts and ends the challenges that nothing can reach any more. The same receipt again changes nothing and is answered alike. Two
-// receipts of one delivery may be in a batch only where the later is the better informed: the caller splits others.
+// Record writes a batch of receipts, each of another delivery, and ends the challenges that nothing can reach any more. The same receipt again changes
+// nothing and is answered alike.
 func (s *Challenges) Record(ctx context.Context, now time.Time, receipts []Receipt) ([]Recorded, error) {
 	n := len(receipts)
 	ids, states, providers := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
@@ -50,6 +50,11 @@ func (s *Challenges) Record(ctx context.Context, now time.Time, receipts []Recei
 	}
 	out := make([]Recorded, n)
 	err := s.db.tx(ctx, "record receipts", func(tx *sqlx.Tx) error {
+		if len(failed) > 0 { // challenges before deliveries, as whoever ends a challenge and withdraws its deliveries does
+			if _, err := tx.ExecContext(ctx, query("challenges_lock"), pq.Array(failed)); err != nil {
+				return fmt.Errorf("lock challenges: %w", err)
+			}
+		}
 		if _, err := tx.ExecContext(ctx, query("receipts_record"), ids, numbers, states, providers, references, reasons, now); err != nil {
 			return fmt.Errorf("write: %w", err)
 		}

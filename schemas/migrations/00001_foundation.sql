@@ -80,7 +80,7 @@ CREATE TABLE factors (
     last_used_at timestamptz,
     CONSTRAINT factors_kind_known     CHECK (kind IN ('totp', 'sms', 'email')),
     CONSTRAINT factors_state_known    CHECK (state IN ('active', 'suspended')),
-    CONSTRAINT factors_totp_complete  CHECK (kind <> 'totp' OR (algorithm IN ('SHA1', 'SHA256', 'SHA512') AND digits BETWEEN 6 AND 8 AND period IN (30, 60)))
+    CONSTRAINT factors_totp_complete  CHECK (kind <> 'totp' OR coalesce(algorithm IN ('SHA1', 'SHA256', 'SHA512') AND digits BETWEEN 6 AND 8 AND period IN (30, 60), false))
 );
 CREATE INDEX factors_of_user ON factors (app_id, user_id) WHERE state = 'active';
 
@@ -194,7 +194,7 @@ $$;
 -- +goose StatementEnd
 -- +goose StatementBegin
 CREATE FUNCTION otpost_ensure_partitions(today timestamptz, ahead integer) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     parent text;
     part   text;
@@ -221,7 +221,7 @@ $$;
 -- +goose StatementEnd
 -- +goose StatementBegin
 CREATE FUNCTION otpost_drop_partitions(before timestamptz) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     part    text;
     dropped integer := 0;
@@ -240,6 +240,16 @@ BEGIN
         dropped := dropped + 1;
     END LOOP;
     RETURN dropped;
+END
+$$;
+-- +goose StatementEnd
+
+-- Functions that run with the owner's rights look for names in the catalogue and the schema only; temporary tables of the caller come last.
+-- +goose StatementBegin
+DO $$
+BEGIN
+    EXECUTE format('ALTER FUNCTION otpost_ensure_partitions(timestamptz, integer) SET search_path = %I, pg_temp', current_schema());
+    EXECUTE format('ALTER FUNCTION otpost_drop_partitions(timestamptz) SET search_path = %I, pg_temp', current_schema());
 END
 $$;
 -- +goose StatementEnd

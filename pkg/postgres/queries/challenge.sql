@@ -44,6 +44,9 @@ WHERE d.challenge_id = r.challenge_id AND d.attempt = r.attempt
        OR (d.state = 'accepted' AND r.state IN ('delivered', 'undelivered', 'failed'))
        OR (d.state = 'expired' AND r.state IN ('accepted', 'delivered')))
 
+-- name: challenges_lock
+SELECT id FROM challenges WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+
 -- name: challenges_undeliverable
 -- Over when nothing is under way any more and nothing has gone out.
 UPDATE challenges c

@@ -1,0 +1,113 @@
+package postgres_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/otposttest"
+	"github.com/otpost/otpost/pkg/postgres"
+)
+
+// What each role must be denied, by the reason why it matters, and what it needs.
+func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
+	b := newBench(t)
+	b.issued("u", "a")
+	b.db.Exec(t, "INSERT INTO outbox VALUES ('e', 's', '', now())")
+	partition := otposttest.Get[string](t, b.db, "SELECT tableoid::regclass::text FROM deliveries")
+	for role, cases := range map[string]struct{ denied, allowed []string }{
+		"challenge": {
+			denied: []string{
+				"UPDATE challenges SET attempts = 0", "UPDATE challenges SET nonce = nonce", "UPDATE challenges SET expires_at = expires_at",
+				"UPDATE challenges SET max_attempts = 10", "UPDATE challenges SET last_result = 'verified'", "DELETE FROM challenges",
+				"UPDATE accounts SET failures = 0", "UPDATE accounts SET locked_at = NULL", "INSERT INTO accounts (app_id, user_id, failures, touched_at) VALUES (1, 'x', 0, now())",
+				"DELETE FROM accounts", "SELECT last_step FROM factors", "SELECT algorithm FROM factors", "UPDATE factors SET last_step = -1", "DELETE FROM factors",
+				"UPDATE logins SET outcome = 'issued'", "UPDATE deliveries SET mask = ''", "UPDATE deliveries SET tries = 0", "DELETE FROM deliveries",
+				"INSERT INTO apps (name) VALUES ('mine')", "UPDATE apps SET attempts = 10", "UPDATE outbox SET payload = ''",
+				"SELECT * FROM goose_db_version", "DROP TABLE " + partition, "SELECT * FROM " + partition, "CREATE TABLE mine ()",
+			},
+			allowed: []string{"SELECT * FROM apps", "SELECT nonce, to_sms FROM challenges", "SELECT failures FROM accounts", "SELECT sealed FROM factors"},
+		},
+		"sms": {
+			denied: []string{
+				"SELECT id FROM challenges", "SELECT nonce FROM challenges", "UPDATE challenges SET state = 'verified'", "SELECT * FROM accounts",
+				"SELECT * FROM factors", "SELECT * FROM logins", "SELECT * FROM outbox", "SELECT * FROM apps", "SELECT mask FROM deliveries",
+				"UPDATE deliveries SET channel = 'sms'", "UPDATE deliveries SET swept = 0", "DELETE FROM deliveries", "SELECT * FROM " + partition,
+				"INSERT INTO deliveries (challenge_id, attempt, channel, mask, created_at, updated_at) SELECT gen_random_uuid(), 1, 'sms', '', now(), now()",
+				"SELECT otpost_ensure_partitions(now(), 2)", "SELECT otpost_drop_partitions(now() - interval '2 days')",
+			},
+			allowed: []string{"SELECT challenge_id, attempt, channel, state FROM deliveries", "UPDATE deliveries SET updated_at = now()"},
+		},
+		"verification": {
+			denied: []string{
+				"SELECT to_sms FROM challenges", "SELECT to_email FROM challenges", "SELECT mask_sms FROM challenges", "SELECT * FROM challenges",
+				"UPDATE challenges SET max_attempts = 10", "UPDATE challenges SET expires_at = expires_at", "UPDATE challenges SET nonce = nonce",
+				"INSERT INTO challenges (id) SELECT gen_random_uuid()", "DELETE FROM challenges", "SELECT * FROM deliveries", "SELECT * FROM logins",
+				"UPDATE factors SET sealed = ''", "UPDATE factors SET state = 'active'", "DELETE FROM factors", "INSERT INTO factors SELECT * FROM factors",
+				"DELETE FROM accounts", "UPDATE apps SET attempts = 10", "UPDATE outbox SET payload = ''", "SELECT otpost_drop_partitions(now() - interval '2 days')",
+			},
+			allowed: []string{"SELECT nonce, key_id FROM challenges", "SELECT sealed, last_step FROM factors", "UPDATE accounts SET failures = 1", "SELECT * FROM outbox"},
+		},
+		"operator": {
+			denied: []string{
+				"SELECT nonce FROM challenges", "SELECT key_id FROM challenges", "SELECT to_sms FROM challenges", "SELECT to_email FROM challenges",
+				"SELECT * FROM challenges", "UPDATE challenges SET state = 'verified'", "UPDATE deliveries SET state = 'queued'", "SELECT * FROM logins",
+				"SELECT * FROM outbox", "DELETE FROM apps", "DELETE FROM accounts", "INSERT INTO accounts (app_id, user_id, touched_at) VALUES (1, 'x', now())",
+				"SELECT otpost_drop_partitions(now() - interval '2 days')",
+			},
+			allowed: []string{"SELECT id, state, mask_sms FROM challenges", "SELECT * FROM deliveries", "SELECT * FROM factors", "SELECT * FROM accounts"},
+		},
+	} {
+		check := func(role string) {
+			t.Helper()
+			db := b.db.SQL(role)
+			for _, s := range cases.denied {
+				_, err := db.ExecContext(t.Context(), s)
+				if err == nil || !strings.Contains(err.Error(), "permission denied") && !strings.Contains(err.Error(), "must be owner") {
+					t.Errorf("%s may %s: %v", role, s, err)
+				}
+			}
+			for _, s := range cases.allowed {
+				if _, err := db.ExecContext(t.Context(), s); err != nil {
+					t.Errorf("%s may not %s: %v", role, s, err)
+				}
+			}
+		}
+		check(role)
+		if role == "sms" {
+			check("email")
+		}
+	}
+}
+
+func TestAChannelSeesItsOwnDeliveriesOnly(t *testing.T) {
+	b := newBench(t)
+	id := b.issued("u", "a")
+	other := b.issued("v", "b", func(c *postgres.NewChallenge) { c.Factor = otp.FactorEmail })
+	now := b.clock.Now()
+	both := []postgres.DeliveryKey{{Challenge: id, Number: 1}, {Challenge: other, Number: 1}}
+	for _, c := range []struct {
+		name  string
+		store *postgres.Deliveries
+		mine  int
+	}{{"sms", b.sms, 0}, {"email", b.email, 1}} {
+		claims, err := c.store.Claim(t.Context(), now, 1, both)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, claim := range claims {
+			if claim.Granted != (i == c.mine) || claim.Known != (i == c.mine) {
+				t.Errorf("%s is granted %+v of delivery %d", c.name, claim, i)
+			}
+		}
+		outcomes := []postgres.DeliveryOutcome{{DeliveryKey: both[0], State: "failed"}, {DeliveryKey: both[1], State: "failed"}}
+		if err := c.store.Finish(t.Context(), now, outcomes[1-c.mine:2-c.mine]); err != nil { // the other's
+			t.Error(err)
+		}
+	}
+	for i, k := range both {
+		if s := b.status(k.Challenge).Deliveries[0].State; s != otp.DeliverySending {
+			t.Errorf("delivery %d is %s: the other channel's worker ended it", i, s)
+		}
+	}
+}

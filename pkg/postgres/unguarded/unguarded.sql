@@ -1,0 +1,37 @@
+-- The statements without what they guard against, for the build of scripts/check-guards only: each race test must be seen to fail on its own.
+-- They take the parameters and return the columns of the statements that they stand in for.
+
+-- name: accounts_lock_unguarded
+-- Reads the budgets and holds nobody up.
+WITH made AS (
+    INSERT INTO accounts (app_id, user_id, touched_at)
+    SELECT a, u, $3::timestamptz FROM unnest($1::integer[], $2::text[]) AS t (a, u) ORDER BY a, u
+    ON CONFLICT (app_id, user_id) DO NOTHING
+    RETURNING app_id, user_id, failures, wait_until, locked_at)
+SELECT app_id, user_id, failures, wait_until, locked_at FROM made
+UNION ALL
+SELECT a.app_id, a.user_id, a.failures, a.wait_until, a.locked_at
+FROM unnest($1::integer[], $2::text[]) AS t (app_id, user_id)
+JOIN accounts a USING (app_id, user_id)
+
+-- name: attempts_claim_unguarded
+-- Compare without having claimed: the count is read, not taken, and nothing else is asked.
+SELECT c.id, c.attempts, c.max_attempts
+FROM challenges c
+WHERE c.id = ANY ($1::uuid[]) AND $2::timestamptz IS NOT NULL
+
+-- name: deliveries_claim_unguarded
+-- Whoever asks may send, whatever became of the delivery.
+UPDATE deliveries d
+SET state = 'sending', claimed_at = $3::timestamptz, updated_at = $3, tries = d.tries + 1
+FROM unnest($1::uuid[], $2::smallint[]) AS w (challenge_id, attempt)
+WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt AND $4::float8 IS NOT NULL
+RETURNING d.challenge_id, d.attempt, d.tries, d.unsure
+
+-- name: totp_advance_unguarded
+-- Set without compare.
+UPDATE factors f
+SET last_step = w.step, last_used_at = $3::timestamptz
+FROM unnest($1::uuid[], $2::bigint[]) AS w (id, step)
+WHERE f.id = w.id
+RETURNING f.id
