@@ -89,7 +89,6 @@ func (c *Cache) Get(ctx context.Context, name string) (postgres.App, error) {
 	return a, err
 }
 
-
 // ByID returns an app by its number.
 func (c *Cache) ByID(id int) (postgres.App, bool) {
 	c.mu.RLock()

@@ -1,0 +1,103 @@
+package apps_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/otpost/otpost/pkg/apps"
+	"github.com/otpost/otpost/pkg/otposttest"
+	"github.com/otpost/otpost/pkg/postgres"
+)
+
+func newCache(t *testing.T, db *otposttest.DB) *apps.Cache {
+	t.Helper()
+	return apps.New(postgres.NewApps(db.Role("challenge")), otposttest.Logger(t).Logger)
+}
+
+func run(t *testing.T, c *apps.Cache) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAnAppJustCreatedIsFoundAtOnce(t *testing.T) {
+	t.Parallel()
+	db := otposttest.Postgres(t)
+	c := newCache(t, db) // does not run: what it finds it looks up
+	if _, ok := c.ByID(1); ok {
+		t.Error("an empty cache knows an app")
+	}
+	want := db.App(t, "demo")
+	got, err := c.Get(t.Context(), "demo")
+	if err != nil || got.ID != want.ID || got.DisplayName != want.DisplayName || fmt.Sprint(got.Policy) != fmt.Sprint(want.Policy) {
+		t.Errorf("found %+v, %v; want %+v", got, err, want)
+	}
+	if a, ok := c.ByID(want.ID); !ok || a.Name != "demo" {
+		t.Errorf("by its number: %+v, %v", a, ok)
+	}
+}
+
+func TestAnUnknownNameIsNotAskedForAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	db := otposttest.Postgres(t)
+	c := newCache(t, db)
+	for range 2 {
+		if _, err := c.Get(t.Context(), "late"); !errors.Is(err, postgres.ErrNoApp) {
+			t.Errorf("an unknown name: %v", err)
+		}
+	}
+	db.App(t, "late")
+	if _, err := c.Get(t.Context(), "late"); !errors.Is(err, postgres.ErrNoApp) {
+		t.Errorf("within a second it was asked for again: %v", err)
+	}
+	otposttest.Eventually(t, "the app to be found", func() bool { _, err := c.Get(t.Context(), "late"); return err == nil })
+}
+
+func TestAChangeIsSeen(t *testing.T) {
+	t.Parallel()
+	db := otposttest.Postgres(t)
+	app := db.App(t, "demo")
+	c := newCache(t, db)
+	run(t, c)
+	otposttest.Eventually(t, "the first reading", func() bool { _, ok := c.ByID(app.ID); return ok })
+	app.DisplayName, app.Policy.Attempts = "Changed", 3
+	if err := postgres.NewApps(db.Role("operator")).Update(t.Context(), app); err != nil {
+		t.Fatal(err)
+	}
+	otposttest.Eventually(t, "the change", func() bool {
+		a, err := c.Get(t.Context(), "demo")
+		return err == nil && a.DisplayName == "Changed" && a.Policy.Attempts == 3
+	})
+	if err := postgres.NewApps(db.Role("operator")).Update(t.Context(), postgres.App{
+		Name: "none", DisplayName: "x", Locale: "en", Policy: app.Policy,
+	}); !errors.Is(err, postgres.ErrNoApp) {
+		t.Errorf("update of no app: %v", err)
+	}
+}
+
+func TestWhatIsKnownServesWithoutTheDatabase(t *testing.T) {
+	t.Parallel()
+	db := otposttest.OwnPostgres(t)
+	app := db.App(t, "demo")
+	c := newCache(t, db)
+	run(t, c)
+	otposttest.Eventually(t, "the first reading", func() bool { _, ok := c.ByID(app.ID); return ok })
+	db.Stop(t)
+	if _, err := c.Get(t.Context(), "demo"); err != nil {
+		t.Errorf("a known app: %v", err)
+	}
+	if _, err := c.Get(t.Context(), "unknown"); err == nil || errors.Is(err, postgres.ErrNoApp) {
+		t.Errorf("of an app that cannot be looked up it says %v", err)
+	}
+	db.Start(t)
+	otposttest.Eventually(t, "the database to be asked again", func() bool { _, err := c.Get(t.Context(), "other"); return errors.Is(err, postgres.ErrNoApp) })
+}
