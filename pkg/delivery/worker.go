@@ -32,7 +32,7 @@ type Config struct {
 	Providers   []Provider    // tried in order; a later one only where the earlier certainly did not take the message
 	Render      Renderer      // command and code to message
 	Timeout     time.Duration // of one hand-over; default 10 s
-	Lease       time.Duration // how long a claim stands before the delivery counts as abandoned; default 45 s, more than Timeout
+	Lease       time.Duration // how long a claim stands before the delivery counts as abandoned; default Timeout + 5 s; must be longer than all Providers may take
 	Concurrency int           // hand-overs at once; default 64
 	Bus         *bus.Bus
 	Store       *postgres.Deliveries
@@ -75,13 +75,13 @@ type settled struct {
 // NewWorker completes the configuration.
 func NewWorker(cfg Config) (*Worker, error) {
 	if len(cfg.Providers) == 0 {
-		return nil, fmt.Errorf("%s: no provider is configured", cfg.Channel)
+		return nil, errors.New("no provider is configured")
 	}
 	orDefault(&cfg.Timeout, 10*time.Second)
-	orDefault(&cfg.Lease, 45*time.Second)
+	orDefault(&cfg.Lease, cfg.Timeout+5*time.Second)
 	orDefault(&cfg.Concurrency, 64)
-	if cfg.Lease <= cfg.Timeout {
-		return nil, fmt.Errorf("%s: the lease of %s must be longer than the time-out of %s", cfg.Channel, cfg.Lease, cfg.Timeout)
+	if most := cfg.Timeout * time.Duration(len(cfg.Providers)); cfg.Lease <= most {
+		return nil, fmt.Errorf("the lease of %s must be longer than what the providers may take together, %s", cfg.Lease, most)
 	}
 	w := &Worker{Config: cfg, slots: make(chan struct{}, cfg.Concurrency)}
 	w.outcomes = bus.NewBatcher(256, 2, w.record, w.poisoned)
@@ -128,33 +128,55 @@ func (w *Worker) handle(ctx context.Context, batch []*bus.Msg) {
 			jobs = append(jobs, job{msg: m, cmd: cmd})
 		}
 	}
-	if len(jobs) == 0 {
-		return
+	for len(jobs) > 0 {
+		n := w.takeSlots(len(jobs))
+		w.claim(ctx, jobs[:n])
+		jobs = jobs[n:]
 	}
+}
+
+// takeSlots waits for a slot and takes as many as are free, up to most.
+func (w *Worker) takeSlots(most int) int {
+	w.slots <- struct{}{}
+	for n := 1; n < most; n++ {
+		select {
+		case w.slots <- struct{}{}:
+		default:
+			return n
+		}
+	}
+	return most
+}
+
+// claim claims jobs that have a slot each, and sends those that were granted. A claim is made only when sending can begin at once, so that its lease need
+// not cover a wait.
+func (w *Worker) claim(ctx context.Context, jobs []job) {
+	free := func() { <-w.slots }
 	keys := make([]postgres.DeliveryKey, len(jobs))
 	for i, j := range jobs {
 		keys[i] = j.key()
 	}
-	claims, err := w.Store.Claim(ctx, now, w.Lease, keys)
+	claims, err := w.Store.Claim(ctx, w.Now(), w.Lease, keys)
 	if err != nil {
 		w.Logger.Warn("claiming deliveries failed, they will come again", "count", len(jobs), "error", err)
 		for _, j := range jobs {
 			j.msg.Settle(bus.Retry(bus.Backoff(j.msg.Tries), "database"))
+			free()
 		}
 		return
 	}
 	for i, j := range jobs {
 		if !claims[i].Granted {
 			w.notGranted(j, claims[i])
+			free()
 			continue
 		}
 		j.unsure = claims[i].Unsure > 0
 		if j.unsure {
 			w.Logger.Warn("a delivery may have gone out before and is sent once more", "delivery", j.cmd.Reference())
 		}
-		w.slots <- struct{}{}
 		go func() {
-			defer func() { <-w.slots }()
+			defer free()
 			w.send(ctx, j)
 		}()
 	}

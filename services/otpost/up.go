@@ -183,7 +183,7 @@ func (c *upCmd) worker(s *sandbox.Sandbox, name bus.Role) (workerFlags, func(par
 		databaseFlags: databaseFlags{DatabaseURL: access.DatabaseURL, DatabaseConnections: 8},
 		keysFlags:     keysFlags{Keys: access.KeysDir},
 	}
-	send := deliveryFlags{SendTimeout: 10 * time.Second, Lease: 45 * time.Second, Concurrency: 64}
+	send := deliveryFlags{SendTimeout: 10 * time.Second, Lease: 15 * time.Second, Concurrency: 64}
 	p := s.Providers()
 	switch name {
 	case bus.RoleSMS:

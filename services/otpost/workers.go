@@ -60,7 +60,7 @@ func (c *verificationCmd) build(p parts) (runner, error) {
 // deliveryFlags are what both channel workers have.
 type deliveryFlags struct {
 	SendTimeout time.Duration `default:"10s" help:"How long a provider may take to accept a message."`
-	Lease       time.Duration `default:"45s" help:"How long a delivery is a worker's own; after that it counts as abandoned. Must be longer than --send-timeout."`
+	Lease       time.Duration `default:"15s" help:"How long a delivery is a worker's own; after that it counts as abandoned. Must be longer than --send-timeout."`
 	Concurrency int           `default:"64" help:"Hand-overs to the provider at once."`
 }
 
@@ -70,6 +70,9 @@ func (f deliveryFlags) config(p parts) (delivery.Config, error) {
 	}
 	if f.SendTimeout < 100*time.Millisecond || f.SendTimeout > time.Minute {
 		return delivery.Config{}, fmt.Errorf("--send-timeout: must be 100ms to 1m, not %s", f.SendTimeout)
+	}
+	if f.Lease <= f.SendTimeout {
+		return delivery.Config{}, fmt.Errorf("--lease: must be longer than --send-timeout (%s), not %s", f.SendTimeout, f.Lease)
 	}
 	return delivery.Config{
 		Timeout: f.SendTimeout, Lease: f.Lease, Concurrency: f.Concurrency, Bus: p.bus, Store: postgres.NewDeliveries(p.db), Keys: p.keys,
@@ -163,6 +166,9 @@ func (c *emailCmd) provider(log *slog.Logger) (*email.SMTP, error) {
 		Host: c.SMTPHost, Port: c.SMTPPort, TLS: email.TLSMode(c.SMTPTLS), Username: c.SMTPUsername, Password: c.SMTPPassword, Auth: c.SMTPAuth,
 		From: c.SMTPFrom, Helo: c.SMTPHelo, Connections: c.SMTPConnections, MaxAge: c.SMTPMaxAge, MaxIdle: c.SMTPMaxIdle,
 		MaxMessages: c.SMTPMaxMessages, SendTimeout: c.SendTimeout, Logger: log, Now: time.Now,
+	}
+	if c.SMTPUsername == "" && c.SMTPAuth == "auto" { // the default asks for nothing of a relay that needs no login
+		cfg.Auth = ""
 	}
 	if c.SMTPCA != "" {
 		pem, err := os.ReadFile(c.SMTPCA)
