@@ -2,8 +2,8 @@
 // serving requests, and dead letters.
 //
 // What it promises: a message is acknowledged only after its handler said what became of it; a handler that panics, or a process that dies,
-// leaves the message to be delivered again; a message that cannot be processed ends as a dead letter and never silently. What it does not: a message may be handled more than
-// once, so every handler is idempotent by id.
+// leaves the message to be delivered again; a message that cannot be processed ends as a dead letter and never silently. What it does not:
+// a message may be handled more than once, so every handler is idempotent by id.
 package bus
 
 import (

@@ -55,8 +55,8 @@ type consuming struct {
 	settled sync.Cond
 }
 
-// Consume works until ctx ends; then it takes no more, finishes the batches under way, gives back what it had not begun, and returns nil. It waits for NATS and for the consumer to be there, and survives
-// their going away.
+// Consume works until ctx ends; then it takes no more, finishes the batches under way, gives back what it had not begun, and returns nil.
+// It waits for NATS and for the consumer to be there, and survives their going away.
 func (b *Bus) Consume(ctx context.Context, c Consumption) error {
 	if c.MaxBatch <= 0 {
 		c.MaxBatch = 256

@@ -187,9 +187,11 @@ func appShares(app string) []shared {
 func consumerInfo(stream, consumer string) string {
 	return "$JS.API.CONSUMER.INFO." + stream + "." + consumer
 }
+
 func consumerNext(stream, consumer string) string {
 	return "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer
 }
+
 func consumerAck(stream, consumer string) string { return "$JS.ACK." + stream + "." + consumer + ".>" }
 
 func forApp(what, app string) string { return strings.ReplaceAll(what, "<app>", app) }

@@ -68,8 +68,11 @@ func newWorld(t *testing.T) *world {
 		}
 	}
 	for _, c := range [][3]string{
-		{"OTPOST_LOGINS", "challenge", ""}, {"OTPOST_RECEIPTS", "challenge", ""}, {"OTPOST_WORK", "sms", "otpost.work.sms"},
-		{"OTPOST_WORK", "email", "otpost.work.email"}, {"OTPOST_EVENTS", "demo", "otpost.app.demo.event.>"},
+		{"OTPOST_LOGINS", "challenge", ""},
+		{"OTPOST_RECEIPTS", "challenge", ""},
+		{"OTPOST_WORK", "sms", "otpost.work.sms"},
+		{"OTPOST_WORK", "email", "otpost.work.email"},
+		{"OTPOST_EVENTS", "demo", "otpost.app.demo.event.>"},
 		{"OTPOST_EVENTS", "other", "otpost.app.other.event.>"},
 	} {
 		if _, err := js.CreateConsumer(t.Context(), c[0], jetstream.ConsumerConfig{

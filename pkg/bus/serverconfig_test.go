@@ -28,7 +28,8 @@ func goodSettings() bus.ServerSettings {
 func parse(t interface {
 	Helper()
 	Fatal(...any)
-}, dir string, s bus.ServerSettings) *server.Options {
+}, dir string, s bus.ServerSettings,
+) *server.Options {
 	t.Helper()
 	text, err := bus.ServerConfig(s)
 	if err != nil {

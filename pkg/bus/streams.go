@@ -20,8 +20,8 @@ const (
 	StreamDead     = "OTPOST_DEAD"
 )
 
-// AckWait is how long after its worker's last sign of life a message is delivered again. A worker that needs longer gives such signs, so this is how long what
-// a killed one had in hand must wait.
+// AckWait is how long after its worker's last sign of life a message is delivered again. A worker that needs longer gives such signs, so
+// this is how long what a killed one had in hand must wait.
 const AckWait = 10 * time.Second
 
 // StreamSettings are what an operator may choose of the streams.

@@ -152,7 +152,7 @@ func (p *Postgres) start(ctx context.Context, cfg PostgresConfig) error {
 		if err == nil {
 			return nil
 		}
-		p.shutdown(cancelled())
+		_ = p.shutdown(cancelled())
 		if !strings.Contains(p.logTail(), "pre-existing shared memory block") {
 			return err
 		}
@@ -271,17 +271,17 @@ func (p *Postgres) Remove(ctx context.Context) error {
 // shutdown ends the process, in order until ctx ends and by force from then on. The error also tells of an earlier end out of order.
 func (p *Postgres) shutdown(ctx context.Context) error {
 	process := p.server.cmd.Process
-	process.Signal(syscall.SIGINT) // an error means that it has ended, which comes next
+	_ = process.Signal(syscall.SIGINT) // an error means that it has ended, which comes next
 	select {
 	case <-p.server.done:
 		return p.Wait()
 	case <-ctx.Done():
 	}
-	process.Signal(syscall.SIGQUIT)
+	_ = process.Signal(syscall.SIGQUIT)
 	select {
 	case <-p.server.done:
 	case <-time.After(quitTimeout):
-		process.Kill()
+		_ = process.Kill()
 		<-p.server.done
 	}
 	return errors.Join(fmt.Errorf("not down in time: %w", ctx.Err()), p.Wait())

@@ -71,7 +71,7 @@ func (c *cluster) clearLeftovers(ctx context.Context) error {
 	lines := strings.Split(string(text), "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(lines[0]))
 	if err != nil || pid <= 1 {
-		return nil // Postgres judges such a file itself
+		return nil //nolint:nilerr // Postgres judges such a file itself
 	}
 	if c.isPostmaster(pid) {
 		c.logger.Warn("stopping a Postgres that an earlier process left running", "pid", pid, "data", c.data())

@@ -56,9 +56,20 @@ func agree(t reporter, k messageKind, body []byte) {
 
 // pieces are values that have broken a parser somewhere, and good values in the wrong place.
 var pieces = []any{
-	nil, true, false, 0.0, 1.0, -1.0, 1.5, 1e300, 4294967296.0, []any{}, []any{nil}, []any{"sms"}, map[string]any{}, map[string]any{"": nil},
-	map[string]any{"sms": "+14155550100"}, map[string]any{"sms": ""}, map[string]any{"email": "user@example.com", "sms": "+14155550100"}, map[string]any{"ip": "::1"},
-	map[string]any{"amount": "1 EUR", "payee": "Shop"}, map[string]any{"amount": "1 EUR", "payee": ""}, map[string]any{"label": "Phone"}, map[string]any{"label": "\u200f"},
+	nil, true, false, 0.0, 1.0, -1.0, 1.5, 1e300, 4294967296.0,
+	[]any{},
+	[]any{nil},
+	[]any{"sms"},
+	map[string]any{},
+	map[string]any{"": nil},
+	map[string]any{"sms": "+14155550100"},
+	map[string]any{"sms": ""},
+	map[string]any{"email": "user@example.com", "sms": "+14155550100"},
+	map[string]any{"ip": "::1"},
+	map[string]any{"amount": "1 EUR", "payee": "Shop"},
+	map[string]any{"amount": "1 EUR", "payee": ""},
+	map[string]any{"label": "Phone"},
+	map[string]any{"label": "\u200f"},
 	"", " ", "\x00", "\n", "\x7f", "\u0085", "\u200b", "\u202e", "\u2028", "\ue000", "\U000e0001", "\ufffd", "\ufffe", "\U0010ffff", "\u0378", "\U0001fae9", "ž", "用户", "e\u0301",
 	"1.0", "otpost.login.requested.v1", "application/json", "text/plain", "0193503c-7a80-7c1e-9d2a-3f1be2a45c07", "0193503C-7A80-7C1E-9D2A-3F1BE2A45C07",
 	"00000000-0000-0000-0000-000000000000", "0193503c7a807c1e9d2a3f1be2a45c07",

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -188,12 +189,12 @@ func (l *Login) check(prefix string) *otp.Problem {
 		var err error
 		if l.To.SMS != "" {
 			if l.Phone, err = otp.ParsePhone(l.To.SMS, ""); err != nil {
-				return otp.InvalidField(prefix+"to.sms", err.Error())
+				return otp.InvalidField(prefix+"to.sms", addressWords(err))
 			}
 		}
 		if l.To.Email != "" {
 			if l.Mail, err = otp.ParseEmail(l.To.Email); err != nil {
-				return otp.InvalidField(prefix+"to.email", err.Error())
+				return otp.InvalidField(prefix+"to.email", addressWords(err))
 			}
 		}
 	}
@@ -219,6 +220,14 @@ func (l *Login) check(prefix string) *otp.Problem {
 		}
 	}
 	return nil
+}
+
+// addressWords are what is wrong with an address, in words that follow the field's name.
+func addressWords(err error) string {
+	if e, ok := errors.AsType[*otp.AddressError](err); ok {
+		return e.Reason
+	}
+	return err.Error()
 }
 
 // salvage keeps of a bad event what names its user, so that the refusal finds its addressee.

@@ -61,8 +61,14 @@ func TestParseLoginJudgesTime(t *testing.T) {
 		off time.Duration
 		ok  bool
 	}{
-		{0, true}, {MaxClockSkew, true}, {-MaxClockSkew, true}, {MaxClockSkew + time.Millisecond, false}, {-MaxClockSkew - time.Millisecond, false},
-		{time.Hour, false}, {-time.Hour, false}, {24 * time.Hour, false},
+		{0, true},
+		{MaxClockSkew, true},
+		{-MaxClockSkew, true},
+		{MaxClockSkew + time.Millisecond, false},
+		{-MaxClockSkew - time.Millisecond, false},
+		{time.Hour, false},
+		{-time.Hour, false},
+		{24 * time.Hour, false},
 	} {
 		at := received.Add(c.off)
 		l, p := ParseLogin("shop", login(at.In(time.FixedZone("", 5*3600+1800)).Format(time.RFC3339Nano)), received)
@@ -151,8 +157,10 @@ func TestParseVerifyReadsEveryField(t *testing.T) {
 	if p != nil {
 		t.Fatal(p)
 	}
-	want := Answer{App: "shop", Challenge: a.Challenge, Session: "s-9f3c", Digits: "123456", Factor: otp.FactorSMS,
-		Transaction: &otp.Transaction{Amount: "39.99 EUR", Payee: "Shop"}, Request: "r-1"}
+	want := Answer{
+		App: "shop", Challenge: a.Challenge, Session: "s-9f3c", Digits: "123456", Factor: otp.FactorSMS,
+		Transaction: &otp.Transaction{Amount: "39.99 EUR", Payee: "Shop"}, Request: "r-1",
+	}
 	if d := cmp.Diff(want, a); d != "" || a.Challenge.String() != "0193503c-7a80-7c1e-9d2a-3f1be2a45c07" {
 		t.Error(a.Challenge, d)
 	}

@@ -66,15 +66,19 @@ func transaction(t *rapid.T) *otp.Transaction {
 }
 
 func delivery(t *rapid.T) any {
-	return Delivery{about(t), aChallenge.Draw(t, "challenge"), string(aChannel.Draw(t, "channel")), rapid.SampledFrom([]string{"twilio", "smtp", "simulated"}).Draw(t, "provider"),
-		rapid.IntRange(1, 100).Draw(t, "attempt"), maybe(t, aSentence, "reason")}
+	return Delivery{
+		about(t), aChallenge.Draw(t, "challenge"), string(aChannel.Draw(t, "channel")), rapid.SampledFrom([]string{"twilio", "smtp", "simulated"}).Draw(t, "provider"),
+		rapid.IntRange(1, 100).Draw(t, "attempt"), maybe(t, aSentence, "reason"),
+	}
 }
 
 // eventData draws the data of each event.
 var eventData = map[Name]func(*rapid.T) any{
 	ChallengeIssued: func(t *rapid.T) any {
-		return Issued{about(t), aChallenge.Draw(t, "challenge"), aMethod.Draw(t, "channel"), aFactor.Draw(t, "factor"), maybe(t, aMask, "to"), aStamp.Draw(t, "expires"),
-			maybe(t, aDigits, "digits"), maybe(t, rapid.SliceOf(aFactor), "methods")}
+		return Issued{
+			about(t), aChallenge.Draw(t, "challenge"), aMethod.Draw(t, "channel"), aFactor.Draw(t, "factor"), maybe(t, aMask, "to"), aStamp.Draw(t, "expires"),
+			maybe(t, aDigits, "digits"), maybe(t, rapid.SliceOf(aFactor), "methods"),
+		}
 	},
 	ChallengeSkipped: func(t *rapid.T) any {
 		return Skipped{about(t), rapid.SampledFrom([]string{"trusted_device", "no_factor"}).Draw(t, "reason")}
@@ -115,8 +119,10 @@ var replies = map[string]func(*rapid.T) any{
 	"rpc.login.reply": func(t *rapid.T) any {
 		switch rapid.SampledFrom([]string{OutcomeIssued, OutcomeSkipped, OutcomeRefused}).Draw(t, "outcome") {
 		case OutcomeIssued:
-			return LoginReply{Outcome: OutcomeIssued, Challenge: aChallenge.Draw(t, "challenge"), Channel: aMethod.Draw(t, "channel"), Factor: aFactor.Draw(t, "factor"),
-				To: maybe(t, aMask, "to"), ExpiresAt: aStamp.Draw(t, "expires"), Digits: maybe(t, aDigits, "digits"), Methods: maybe(t, rapid.SliceOf(aFactor), "methods")}
+			return LoginReply{
+				Outcome: OutcomeIssued, Challenge: aChallenge.Draw(t, "challenge"), Channel: aMethod.Draw(t, "channel"), Factor: aFactor.Draw(t, "factor"),
+				To: maybe(t, aMask, "to"), ExpiresAt: aStamp.Draw(t, "expires"), Digits: maybe(t, aDigits, "digits"), Methods: maybe(t, rapid.SliceOf(aFactor), "methods"),
+			}
 		case OutcomeSkipped:
 			return LoginReply{Outcome: OutcomeSkipped, Reason: rapid.SampledFrom([]string{"trusted_device", "no_factor"}).Draw(t, "reason")}
 		default:
@@ -134,12 +140,16 @@ var replies = map[string]func(*rapid.T) any{
 			reason = ""
 		}
 		deliveries := rapid.SliceOf(rapid.Custom(func(t *rapid.T) StatusDelivery {
-			return StatusDelivery{rapid.IntRange(1, 100).Draw(t, "attempt"), string(aChannel.Draw(t, "channel")), maybe(t, aSentence, "provider"), maybe(t, aSentence, "reference"),
+			return StatusDelivery{
+				rapid.IntRange(1, 100).Draw(t, "attempt"), string(aChannel.Draw(t, "channel")), maybe(t, aSentence, "provider"), maybe(t, aSentence, "reference"),
 				rapid.OneOf(rapid.SampledFrom([]string{string(otp.DeliveryQueued), string(otp.DeliverySending)}), rapid.Map(anOutcome, func(s otp.DeliveryState) string { return string(s) })).Draw(t, "state"),
-				maybe(t, aSentence, "reason"), aMask.Draw(t, "to"), aStamp.Draw(t, "created"), aStamp.Draw(t, "updated")}
+				maybe(t, aSentence, "reason"), aMask.Draw(t, "to"), aStamp.Draw(t, "created"), aStamp.Draw(t, "updated"),
+			}
 		}))
-		return StatusReply{aChallenge.Draw(t, "challenge"), state, reason, anID.Draw(t, "user"), aMethod.Draw(t, "channel"), aStamp.Draw(t, "created"), aStamp.Draw(t, "expires"),
-			OptionalTime(maybe(t, aTime, "ended")), aCount.Draw(t, "left"), aCount.Draw(t, "sends"), maybe(t, deliveries, "deliveries")}
+		return StatusReply{
+			aChallenge.Draw(t, "challenge"), state, reason, anID.Draw(t, "user"), aMethod.Draw(t, "channel"), aStamp.Draw(t, "created"), aStamp.Draw(t, "expires"),
+			OptionalTime(maybe(t, aTime, "ended")), aCount.Draw(t, "left"), aCount.Draw(t, "sends"), maybe(t, deliveries, "deliveries"),
+		}
 	},
 	"rpc.error": func(t *rapid.T) any {
 		return ErrorReply{ErrorBody{aReason.Draw(t, "code"), aSentence.Draw(t, "message"), aWait.Draw(t, "retry")}}

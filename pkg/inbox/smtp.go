@@ -60,7 +60,7 @@ func (in *Inbox) ServeSMTP(ctx context.Context, l net.Listener) error {
 		defer close(done)
 		_ = server.Shutdown(context.Background()) // only the second closing of l can fail
 	}()
-	tracked.each(func(c net.Conn) { c.SetReadDeadline(time.Now()) })
+	tracked.each(func(c net.Conn) { _ = c.SetReadDeadline(time.Now()) })
 	grace := time.NewTimer(smtpGrace)
 	defer grace.Stop()
 	select {

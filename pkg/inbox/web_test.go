@@ -85,8 +85,10 @@ func TestMethods(t *testing.T) {
 	if res.StatusCode != 405 || res.Header.Get("Allow") != "POST" {
 		t.Errorf("PUT a message: %d, Allow %q", res.StatusCode, res.Header.Get("Allow"))
 	}
-	for path, status := range map[string]int{"/healthz": 200, "/assets/inbox.css": 200, "/assets/inbox.js": 200, "/assets/icon.svg": 200,
-		"/assets/": 404, "/assets/page.html": 404, "/nothing": 404, "/twilio/nothing": 404, "/messages/x/html": 404} {
+	for path, status := range map[string]int{
+		"/healthz": 200, "/assets/inbox.css": 200, "/assets/inbox.js": 200, "/assets/icon.svg": 200,
+		"/assets/": 404, "/assets/page.html": 404, "/nothing": 404, "/twilio/nothing": 404, "/messages/x/html": 404,
+	} {
 		if res, _ := do(t, "GET", server.URL+path, ""); res.StatusCode != status {
 			t.Errorf("GET %s: %d, want %d", path, res.StatusCode, status)
 		}

@@ -250,8 +250,15 @@ func TestIndexSeparatesLabelsAndFields(t *testing.T) {
 	}
 	seen := map[[32]byte]string{}
 	for _, in := range [][]string{
-		{"address", "ab", "c"}, {"address", "a", "bc"}, {"address", "abc"}, {"address", "abc", ""}, {"address", "", "abc"},
-		{"addressa", "bc"}, {"event", "ab", "c"}, {"address"}, {""},
+		{"address", "ab", "c"},
+		{"address", "a", "bc"},
+		{"address", "abc"},
+		{"address", "abc", ""},
+		{"address", "", "abc"},
+		{"addressa", "bc"},
+		{"event", "ab", "c"},
+		{"address"},
+		{""},
 	} {
 		sum := digest(in[0], in[1:]...)
 		if other, ok := seen[sum]; ok {

@@ -52,9 +52,17 @@ func TestTOTPBounds(t *testing.T) {
 		setting TOTP
 		ok      bool
 	}{
-		{DefaultTOTP(), true}, {TOTP{"SHA256", 7, 60}, true}, {TOTP{"SHA512", 8, 30}, true},
-		{TOTP{"MD5", 6, 30}, false}, {TOTP{"sha1", 6, 30}, false}, {TOTP{"", 6, 30}, false}, {TOTP{"SHA1", 5, 30}, false}, {TOTP{"SHA1", 9, 30}, false},
-		{TOTP{"SHA1", 6, 0}, false}, {TOTP{"SHA1", 6, 45}, false}, {TOTP{}, false},
+		{DefaultTOTP(), true},
+		{TOTP{"SHA256", 7, 60}, true},
+		{TOTP{"SHA512", 8, 30}, true},
+		{TOTP{"MD5", 6, 30}, false},
+		{TOTP{"sha1", 6, 30}, false},
+		{TOTP{"", 6, 30}, false},
+		{TOTP{"SHA1", 5, 30}, false},
+		{TOTP{"SHA1", 9, 30}, false},
+		{TOTP{"SHA1", 6, 0}, false},
+		{TOTP{"SHA1", 6, 45}, false},
+		{TOTP{}, false},
 	} {
 		err := c.setting.Check()
 		if (err == nil) != c.ok {

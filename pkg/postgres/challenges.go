@@ -134,7 +134,8 @@ func details(ctx context.Context, q sqlx.QueryerContext, ids []uuid.UUID) (map[u
 	return out, nil
 }
 
-// Status returns one challenge of an app with its deliveries, or ErrNoChallenge. Nonce and addresses are left out, so that the operator's role may ask too.
+// Status returns one challenge of an app with its deliveries, or ErrNoChallenge. Nonce and addresses are left out, so that the operator's
+// role may ask too.
 func (s *Challenges) Status(ctx context.Context, appID int, id uuid.UUID) (Challenge, error) {
 	var row challengeRow
 	if err := s.db.x.GetContext(ctx, &row, query("challenge_status"), id); err != nil {

@@ -86,8 +86,8 @@ func (d *DB) tx(ctx context.Context, what string, fn func(*sqlx.Tx) error) error
 	return nil
 }
 
-// Refused reports whether the database refused the rows themselves (a constraint, a value out of range, a bad encoding): the same rows will be refused again, and
-// other rows of the same batch may be good. Any other failure says nothing about the rows and may pass.
+// Refused reports whether the database refused the rows themselves (a constraint, a value out of range, a bad encoding): the same rows will
+// be refused again, and other rows of the same batch may be good. Any other failure says nothing about the rows and may pass.
 func Refused(err error) bool {
 	e, ok := errors.AsType[*pq.Error](err)
 	if !ok {

@@ -75,9 +75,10 @@ type Panel interface {
 	Replayed(i int, c Case) Judgement
 }
 
-// Judge judges one answer each of different accounts in one transaction: it locks the accounts, takes the attempts, lets the panel compare, and stores what
-// came of it. Failed attempts are committed like all others. ids and the batch of the panel have the same indexes; no account may be in a batch twice (Accounts
-// tells whose a challenge is). An error means that nothing happened and no answer may be told anything.
+// Judge judges one answer each of different accounts in one transaction: it locks the accounts, takes the attempts, lets the panel compare,
+// and stores what came of it. Failed attempts are committed like all others. ids and the batch of the panel have the same indexes; no
+// account may be in a batch twice (Accounts tells whose a challenge is). An error means that nothing happened and no answer may be told
+// anything.
 func (s *Verifications) Judge(ctx context.Context, now time.Time, ids []uuid.UUID, owners []Account, p Panel) (events []OutboxEvent, err error) {
 	err = s.db.tx(ctx, "judge answers", func(tx *sqlx.Tx) error {
 		events = events[:0]

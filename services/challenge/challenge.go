@@ -1,8 +1,8 @@
 // Package challenge is the worker that decides logins: login events and requests in, challenges and delivery commands out. It also
 // resends, cancels and tells the status of challenges, records what became of deliveries, and sweeps up what was left behind.
 //
-// What it promises: an accepted login is decided once, however often it is delivered, and neither a killed worker nor a lost message loses it. What it holds: keys to seal
-// addresses and to make ids, and the number of the code key; it cannot derive a code.
+// What it promises: an accepted login is decided once, however often it is delivered, and neither a killed worker nor a lost message loses
+// it. What it holds: keys to seal addresses and to make ids, and the number of the code key; it cannot derive a code.
 package challenge
 
 import (

@@ -89,8 +89,8 @@ func (c *appCreateCmd) Run(r *run) error {
 		if err := showApp(r.stdout, a); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(r.stdout, "\nThe app needs a NATS user: see otpost nats config --app %s=<password>. Run otpost migrate for its durable event consumer.\n"+
-			"A running otpost up does both by itself.\n", c.Name)
+		_, err = fmt.Fprintf(r.stdout, "\nThe app needs a NATS user: see otpost nats config --app %s=<password>. Run otpost migrate for its\n"+
+			"durable event consumer. A running otpost up does both by itself.\n", c.Name)
 		return err
 	})
 }
@@ -159,9 +159,19 @@ func showApp(w io.Writer, a postgres.App) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	p := a.Policy
 	for _, row := range [...][2]any{
-		{"name", a.Name}, {"display-name", a.DisplayName}, {"origin", a.Origin}, {"locale", a.Locale}, {"channels", channelList(p.Channels)},
-		{"no-factor", string(p.NoFactor)}, {"digits", p.Digits}, {"life", short(p.Life)}, {"attempts", p.Attempts}, {"sends", p.Sends},
-		{"cooldown", short(p.Cooldown)}, {"open-challenges", p.OpenChallenges}, {"totp-skew", p.TOTPSkew},
+		{"name", a.Name},
+		{"display-name", a.DisplayName},
+		{"origin", a.Origin},
+		{"locale", a.Locale},
+		{"channels", channelList(p.Channels)},
+		{"no-factor", string(p.NoFactor)},
+		{"digits", p.Digits},
+		{"life", short(p.Life)},
+		{"attempts", p.Attempts},
+		{"sends", p.Sends},
+		{"cooldown", short(p.Cooldown)},
+		{"open-challenges", p.OpenChallenges},
+		{"totp-skew", p.TOTPSkew},
 	} {
 		fmt.Fprintf(t, "%v\t%v\n", row[0], row[1])
 	}

@@ -66,7 +66,8 @@ func execute(ctx context.Context, args []string, env func(string) (string, bool)
 	var c cli
 	parsed, code := parse(&c, args, env, stdout, stderr,
 		kong.Description("Self-hosted, event-driven second factors and one-time codes.\n\n"+
-			"Every setting may be given as a flag, as OTPOST_<FLAG>, as OTPOST_<FLAG>_FILE (a file that holds it), or in the YAML file of --config, in this order of precedence."),
+			"Every setting may be given as a flag, as OTPOST_<FLAG>, as OTPOST_<FLAG>_FILE (a file that holds it), "+
+			"or in the YAML file of --config, in this order of precedence."),
 		kong.Vars{"version": versionText()}, kong.ExplicitGroups(groups))
 	if parsed == nil {
 		return code

@@ -122,7 +122,8 @@ func leases(role bus.Role) []string {
 	return nil
 }
 
-// Processes are killed at any instant under load. Nothing is lost; what may have been sent twice is what was being handed over in that instant, and it is counted.
+// Processes are killed at any instant under load. Nothing is lost; what may have been sent twice is what was being handed over in that
+// instant, and it is counted.
 func TestKilledUnderLoad(t *testing.T) {
 	const logins = 300
 	s := newSystem(t, shortAckWait(2*time.Second))

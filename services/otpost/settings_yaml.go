@@ -36,9 +36,8 @@ func (y *yamlSettings) value(name string) (text string, line int, ok bool) {
 //	nats-url: nats://127.0.0.1:4222
 //	sms: {timeout: 5s}
 //
-// sets --nats-url and --sms-timeout. A key that only another command knows (others) is passed over, so that one file may serve several commands; one that none
-// knows is an error, as is one that is set twice. A key without a value (null)
-// sets nothing.
+// sets --nats-url and --sms-timeout. A key that only another command knows (others) is passed over, so that one file may serve several
+// commands; one that none knows is an error, as is one that is set twice. A key without a value (null) sets nothing.
 func readYAML(path string, flags map[string]*kong.Flag, others map[string]bool) (*yamlSettings, error) {
 	file, err := os.Open(path)
 	if err != nil {

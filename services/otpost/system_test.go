@@ -225,6 +225,15 @@ func (o *output) String() string {
 // start starts a worker's process and waits until it is ready. natsURL is the test's own where it is empty.
 func (s *system) start(role bus.Role, natsURL string, extra ...string) *process {
 	s.t.Helper()
+	p := s.spawn(role, natsURL, extra...)
+	otposttest.Eventually(s.t, string(role)+" is ready", func() bool { return s.ready(p) })
+	s.awaitServices(role)
+	return p
+}
+
+// spawn starts a worker's process.
+func (s *system) spawn(role bus.Role, natsURL string, extra ...string) *process {
+	s.t.Helper()
 	if natsURL == "" {
 		natsURL = s.nats.URL()
 	}
@@ -240,10 +249,15 @@ func (s *system) start(role bus.Role, natsURL string, extra ...string) *process 
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p := &process{Cmd: exec.Command(exe, append(args, extra...)...), out: &output{}, done: make(chan error, 1)} //nolint:noctx // ends by signal
-	p.Env = append(os.Environ(), asCommand+"=1", "OTPOST_NATS_PASSWORD="+s.nats.Password(role), "OTPOST_DATABASE_URL="+s.db.URL(string(role)),
-		"OTPOST_TWILIO_AUTH_TOKEN="+s.box.AuthToken)
-	p.Stdout, p.Stderr = p.out, p.out
+	return s.launch(exe, append(os.Environ(), asCommand+"=1", "OTPOST_NATS_PASSWORD="+s.nats.Password(role), "OTPOST_DATABASE_URL="+s.db.URL(string(role)),
+		"OTPOST_TWILIO_AUTH_TOKEN="+s.box.AuthToken), append(args, extra...)...)
+}
+
+// launch starts a process that ends with the test.
+func (s *system) launch(exe string, env []string, args ...string) *process {
+	s.t.Helper()
+	p := &process{Cmd: exec.Command(exe, args...), out: &output{}, done: make(chan error, 1)} //nolint:noctx // ends by signal
+	p.Env, p.Stdout, p.Stderr = env, p.out, p.out
 	if err := p.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -251,11 +265,9 @@ func (s *system) start(role bus.Role, natsURL string, extra ...string) *process 
 	s.t.Cleanup(func() {
 		p.kill()
 		if s.t.Failed() {
-			s.t.Logf("%s said:\n%s", role, p.out)
+			s.t.Logf("%s said:\n%s", args[0], p.out)
 		}
 	})
-	otposttest.Eventually(s.t, string(role)+" is ready", func() bool { return s.ready(p) })
-	s.awaitServices(role)
 	return p
 }
 
@@ -263,12 +275,17 @@ var listening = regexp.MustCompile(`server=health listen=(\S+)`)
 
 // ready asks /readyz where the process says that it listens.
 func (s *system) ready(p *process) bool {
+	status, _ := p.page("/readyz")
+	return status == 200
+}
+
+// page fetches a page of the process's own server; status is 0 where nobody answers yet.
+func (p *process) page(path string) (status int, body string) {
 	m := listening.FindStringSubmatch(p.out.String())
 	if m == nil {
-		return false
+		return 0, ""
 	}
-	status, _ := get("http://" + m[1] + "/readyz")
-	return status == 200
+	return get("http://" + m[1] + path)
 }
 
 // kill ends the process as a power failure would.
@@ -401,7 +418,8 @@ func (s *system) dead() []bus.Letter {
 	return letters
 }
 
-// A gate is a TCP proxy that can stop forwarding what clients send while they go on receiving: the moment before a worker's words reach NATS, made as long as a test likes.
+// A gate is a TCP proxy that can stop forwarding what clients send while they go on receiving: the moment before a worker's words reach
+// NATS, made as long as a test likes.
 type gate struct {
 	listener net.Listener
 	mu       sync.Mutex

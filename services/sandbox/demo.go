@@ -34,9 +34,9 @@ type demoLogin struct {
 	source string
 }
 
-// Demo shows the main job: one login by SMS, one by email, one by TOTP, each of a fresh user. It does what an app does, over NATS as the demo
-// app with nothing but the wire's JSON, and what a user does, reading the code in the inbox or computing it as an authenticator app would. To out it writes a timeline of each,
-// with colours where color is set. It first waits until the workers answer.
+// Demo shows the main job: one login by SMS, one by email, one by TOTP, each of a fresh user. It does what an app does, over NATS as the
+// demo app with nothing but the wire's JSON, and what a user does, reading the code in the inbox or computing it as an authenticator app
+// would. To out it writes a timeline of each, with colours where color is set. It first waits until the workers answer.
 //
 // The first step that fails ends it: out then shows what was waited for, the login's status, what waits in the streams and the dead letters,
 // and the error names the login and the step. Codes are never written.

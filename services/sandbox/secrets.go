@@ -92,15 +92,13 @@ func (s *secrets) complete() (made bool) {
 	return made
 }
 
-// app returns an app's secrets and makes them where there are none yet.
-func (s *secrets) app(dir, name string) (appSecrets, error) {
-	a := s.Apps[name]
-	if a.NATSPassword != "" && a.APIKey != "" {
-		return a, nil
+// ensureApp makes an app's secrets where there are none yet.
+func (s *secrets) ensureApp(dir, name string) error {
+	if a := s.Apps[name]; a.NATSPassword != "" && a.APIKey != "" {
+		return nil
 	}
-	a = appSecrets{NATSPassword: rand.Text(), APIKey: "otpost_" + rand.Text()}
-	s.Apps[name] = a
-	return a, s.save(dir)
+	s.Apps[name] = appSecrets{NATSPassword: rand.Text(), APIKey: "otpost_" + rand.Text()}
+	return s.save(dir)
 }
 
 func (s *secrets) save(dir string) error {

@@ -64,7 +64,7 @@ func (s *Sandbox) startNATS(ctx context.Context) error {
 		return err
 	}
 	for _, a := range apps {
-		if _, err := s.secrets.app(s.dir, a.Name); err != nil {
+		if err := s.secrets.ensureApp(s.dir, a.Name); err != nil {
 			return err
 		}
 		s.apps[a.Name] = true
@@ -210,7 +210,7 @@ func (s *Sandbox) addApp(ctx context.Context, name string) error {
 	if s.apps[name] {
 		return nil
 	}
-	if _, err := s.secrets.app(s.dir, name); err != nil {
+	if err := s.secrets.ensureApp(s.dir, name); err != nil {
 		return fmt.Errorf("add app %s: %w", name, err)
 	}
 	if err := s.operator.DeclareApp(ctx, name, bus.DefaultStreamSettings().Replicas); err != nil {

@@ -78,8 +78,8 @@ func (p *panel) Refuse(i int, c postgres.Case, found bool) {
 	a.reply = r
 }
 
-// endResult is how an answer to a challenge that has ended is told of it. The verdicts that apps know have no word of their own for an undeliverable one, of which
-// challenge.ended has told: to the user it is as good as cancelled.
+// endResult is how an answer to a challenge that has ended is told of it. The verdicts that apps know have no word of their own for an
+// undeliverable one, of which challenge.ended has told: to the user it is as good as cancelled.
 func endResult(s otp.State) string {
 	if s == otp.Undeliverable {
 		return string(otp.Cancelled)

@@ -116,7 +116,8 @@ func busy(words string) *otp.Problem {
 	return &otp.Problem{Reason: otp.Busy, Message: words, RetryAfter: time.Second}
 }
 
-// judge answers a batch. Of each account one answer is judged in a transaction; a further one of the same account waits for the next round, and delays nobody else.
+// judge answers a batch. Of each account one answer is judged in a transaction; a further one of the same account waits for the next round,
+// and delays nobody else.
 func (w *Worker) judge(ctx context.Context, batch []*answer) {
 	batch = w.withApps(ctx, batch)
 	for round := 0; len(batch) > 0; round++ {
