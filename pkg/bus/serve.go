@@ -31,8 +31,12 @@ func (r *Request) Reply(body []byte) {
 }
 
 // Fail answers with a problem, in the body and in the micro error headers.
+//
+// The headers are set here: micro's own Error may be called only while the handler runs, and most answers come later, from a batch. So the service's
+// statistics count these requests, but not as errors; otpost's metrics do.
 func (r *Request) Fail(p *otp.Problem) {
-	if err := r.raw.Error(string(p.Reason), header(p.Message), event.EncodeProblem(p)); err != nil {
+	headers := micro.Headers{micro.ErrorHeader: {header(p.Message)}, micro.ErrorCodeHeader: {string(p.Reason)}}
+	if err := r.raw.Respond(event.EncodeProblem(p), micro.WithHeaders(headers)); err != nil {
 		r.bus.log.Warn("a reply did not go out", "app", r.App, "error", err)
 	}
 }
