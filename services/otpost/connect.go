@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,9 +28,27 @@ type natsFlags struct {
 }
 
 func (f natsFlags) connect(role bus.Role, log *slog.Logger, m *telemetry.Metrics) (*bus.Bus, error) {
+	if err := checkServers(f.NATSURL); err != nil {
+		return nil, err
+	}
 	return bus.Connect(bus.Config{
 		URL: f.NATSURL, Role: role, User: f.NATSUser, Password: f.NATSPassword, CAFile: f.NATSCA, Logger: log, Metrics: m,
 	})
+}
+
+// checkServers refuses what names no server: a client would go on trying it for ever. It quotes nothing, since a URL may hold a password.
+func checkServers(list string) error {
+	for s := range strings.SplitSeq(list, ",") {
+		if s = strings.TrimSpace(s); !strings.Contains(s, "://") {
+			s = "nats://" + s
+		}
+		u, err := url.Parse(s)
+		bare := err == nil && strings.Count(u.Host, ":") > 1 && !strings.HasPrefix(u.Host, "[") // IPv6 without its brackets
+		if err != nil || bare || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+			return errors.New("must be a URL such as nats://10.0.0.5:4222, or several separated by commas")
+		}
+	}
+	return nil
 }
 
 // databaseFlags say how to reach Postgres.

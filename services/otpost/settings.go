@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 )
@@ -43,7 +45,8 @@ func parse(cli any, args []string, env func(string) (string, bool), stdout, stde
 		kong.Name("otpost"),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(exited(code)) }), // help and version end parsing here
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: helpWidth}),
+		kong.Help(printHelp),
 		kong.ValueFormatter(describe),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
 		kong.PostBuild(prepare),
@@ -70,6 +73,40 @@ func parse(cli any, args []string, env func(string) (string, bool), stdout, stde
 		return nil, exitUsage
 	}
 	return ctx, exitOK
+}
+
+// helpWidth is the most characters of a line of help.
+const helpWidth = 120
+
+// printHelp is kong's own help with its first line wrapped, which names every required flag.
+func printHelp(o kong.HelpOptions, ctx *kong.Context) error {
+	out := ctx.Stdout
+	var text bytes.Buffer
+	ctx.Stdout = &text
+	err := kong.DefaultHelpPrinter(o, ctx)
+	ctx.Stdout = out
+	if err != nil {
+		return err
+	}
+	usage, rest, _ := strings.Cut(text.String(), "\n")
+	const indent = "         "
+	var b strings.Builder
+	width := 0
+	for i, word := range strings.Fields(usage) {
+		switch n := utf8.RuneCountInString(word); {
+		case i == 0:
+			width = n
+		case width+1+n > helpWidth:
+			b.WriteString("\n" + indent)
+			width = len(indent) + n
+		default:
+			b.WriteByte(' ')
+			width += 1 + n
+		}
+		b.WriteString(word)
+	}
+	_, err = fmt.Fprintf(out, "%s\n%s", b.String(), rest)
+	return err
 }
 
 // exited carries an exit code out of the middle of parsing.

@@ -1,0 +1,456 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats-server/v2/server"
+	totplib "github.com/pquerna/otp"
+	"github.com/pquerna/otp/totp"
+
+	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/event"
+	"github.com/otpost/otpost/pkg/otposttest"
+)
+
+// A shell runs command lines in an environment of its own.
+type shell struct {
+	t   *testing.T
+	env map[string]string
+}
+
+// ok runs a command that must succeed and returns what it printed.
+func (sh shell) ok(args ...string) string {
+	sh.t.Helper()
+	status, stdout, stderr := run1(sh.t.Context(), sh.env, args...)
+	if status != 0 {
+		sh.t.Fatalf("otpost %s: exit %d: %s", strings.Join(args, " "), status, stderr)
+	}
+	return stdout
+}
+
+// fails runs a command that must fail with one line that holds all the words.
+func (sh shell) fails(status int, words []string, args ...string) {
+	sh.t.Helper()
+	got, stdout, stderr := run1(sh.t.Context(), sh.env, args...)
+	if got != status || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "otpost") {
+		sh.t.Errorf("otpost %s: exit %d, want %d; it printed %q and said %q", strings.Join(args, " "), got, status, stdout, stderr)
+	}
+	for _, w := range words {
+		if !strings.Contains(stderr, w) {
+			sh.t.Errorf("otpost %s said %q, without %q", strings.Join(args, " "), stderr, w)
+		}
+	}
+}
+
+// has compares a printed table with a row, whatever lies between its cells.
+func has(t *testing.T, printed string, cells ...string) {
+	t.Helper()
+	for i, c := range cells {
+		cells[i] = regexp.QuoteMeta(c)
+	}
+	if !regexp.MustCompile(`(?m)^` + strings.Join(cells, `\s+`) + `(\s|$)`).MatchString(printed) {
+		t.Errorf("no row of %q in:\n%s", cells, printed)
+	}
+}
+
+func TestAppCommands(t *testing.T) {
+	t.Parallel()
+	db := otposttest.Postgres(t)
+	sh := shell{t, map[string]string{"OTPOST_DATABASE_URL": db.URL("operator")}}
+	out := sh.ok("app", "create", "shop", "--display-name=The Shop", "--digits=8", "--channels=sms, email", "--life=3m")
+	for _, row := range [][]string{{"name", "shop"}, {"display-name", "The Shop"}, {"digits", "8"}, {"channels", "sms,email"}, {"life", "3m"}, {"attempts", "5"}} {
+		has(t, out, row...)
+	}
+	sh.fails(1, []string{"shop"}, "app", "create", "shop")
+	sh.fails(1, []string{"app name"}, "app", "create", "Shop")
+	sh.ok("app", "create", "another")
+	out = sh.ok("app", "list")
+	has(t, out, "another", "another", "totp,sms,email", "6", "5m", "5")
+	has(t, out, "shop", "The Shop", "sms,email", "8", "3m", "5")
+	out = sh.ok("app", "policy", "set", "shop", "--life=10m", "--cooldown=1m", "--attempts=10", "--sends=1", "--open-challenges=10", "--totp-skew=0", "--no-factor=refuse",
+		"--origin=https://shop.example", "--locale=cs", "--channels=totp")
+	if shown := sh.ok("app", "show", "shop"); shown != out {
+		t.Errorf("policy set shows:\n%s\nshow shows:\n%s", out, shown)
+	}
+	for _, row := range [][]string{
+		{"life", "10m"},
+		{"cooldown", "1m"},
+		{"attempts", "10"},
+		{"sends", "1"},
+		{"open-challenges", "10"},
+		{"totp-skew", "0"},
+		{"no-factor", "refuse"},
+		{"origin", "https://shop.example"},
+		{"locale", "cs"},
+		{"channels", "totp"},
+		{"digits", "8"},
+		{"display-name", "The Shop"},
+	} {
+		has(t, out, row...)
+	}
+	sh.ok("app", "policy", "set", "shop", "--origin=")
+	for _, bad := range []string{
+		"digits=3", "digits=11", "life=59s", "life=11m", "life=90500ms", "attempts=0", "attempts=11", "sends=0", "sends=11", "cooldown=9s", "cooldown=11m",
+		"open-challenges=0", "open-challenges=11", "totp-skew=3", "totp-skew=-1", "channels=pigeon", "channels=", "channels=sms,sms", "no-factor=perhaps",
+		"origin=shop.example", "origin=https://shop.example/login", "locale=c'est", "display-name=", "display-name=" + strings.Repeat("x", 65),
+	} {
+		name, _, _ := strings.Cut(bad, "=")
+		sh.fails(1, []string{name}, "app", "policy", "set", "shop", "--"+bad)
+	}
+	for _, bad := range []string{"digits=many", "life=5", "attempts=1.5"} {
+		name, _, _ := strings.Cut(bad, "=")
+		sh.fails(2, []string{"--" + name}, "app", "policy", "set", "shop", "--"+bad)
+	}
+	sh.fails(1, []string{"nothing to set"}, "app", "policy", "set", "shop")
+	sh.fails(1, []string{"ghost"}, "app", "policy", "set", "ghost", "--digits=8")
+	sh.fails(1, []string{"ghost"}, "app", "show", "ghost")
+	has(t, sh.ok("app", "show", "shop"), "digits", "8")
+}
+
+func TestKeysCommands(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "keys")
+	sh := shell{t, map[string]string{"OTPOST_KEYS": dir}}
+	out := sh.ok("keys", "init")
+	for _, role := range []string{"sms", "email", "verification", "operator", "challenge"} {
+		if !strings.Contains(out, filepath.Join(dir, role)+"\n") {
+			t.Errorf("init does not name the folder of %s", role)
+		}
+	}
+	sh.fails(1, []string{"exist"}, "keys", "init")
+	row := regexp.MustCompile(`(?m)^code\s+(\d+)\s+(.+)$`)
+	keys := func() [][]string { return row.FindAllStringSubmatch(sh.ok("keys", "list"), -1) }
+	first := keys()
+	if len(first) != 1 || first[0][2] != "primary" {
+		t.Fatalf("keys at first: %q", first)
+	}
+	sh.fails(1, []string{"already in use"}, "keys", "promote", "code")
+	added := regexp.MustCompile(`Key (\d+)`).FindStringSubmatch(sh.ok("keys", "rotate", "code"))
+	if two := keys(); len(two) != 2 || added == nil {
+		t.Fatalf("keys after rotate: %q, %q", two, added)
+	}
+	sh.ok("keys", "promote", "code")
+	for _, k := range keys() {
+		if primary := k[2] == "primary"; primary != (k[1] == added[1]) {
+			t.Errorf("after promote: %q", k)
+		}
+	}
+	sh.fails(1, []string{"in use"}, "keys", "remove", "code", added[1])
+	sh.ok("keys", "remove", "code", first[0][1])
+	if one := keys(); len(one) != 1 || one[0][1] != added[1] {
+		t.Errorf("keys after remove: %q", one)
+	}
+	sh.fails(2, []string{"keyset"}, "keys", "rotate", "codes")
+	for path, content := range files(t, dir) {
+		if strings.Contains(content, sh.ok("keys", "list")) {
+			t.Errorf("the list is the content of %s", path)
+		}
+	}
+}
+
+func TestFactorCommands(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.run(bus.RoleChallenge, bus.RoleSMS, bus.RoleEmail, bus.RoleVerification)
+	sh := shell{t, map[string]string{"OTPOST_DATABASE_URL": s.db.URL("operator"), "OTPOST_KEYS": s.keys, "OTPOST_APP": "demo"}}
+	uri := regexp.MustCompile(`(?m)^otpauth://\S+$`)
+	for user, setting := range map[string][]string{
+		"plain": nil, "strong": {"--algorithm=SHA512", "--digits=8", "--period=60", "--account=strong@example.com", "--label=work"},
+	} {
+		out := sh.ok(append([]string{"factor", "add", "totp", "--user=" + user}, setting...)...)
+		if !strings.Contains(out, "█") {
+			t.Error("no QR code is printed")
+		}
+		key, err := totplib.NewKeyFromURL(uri.FindString(out))
+		if err != nil {
+			t.Fatalf("%v in %s", err, out)
+		}
+		if account := map[string]string{"plain": "plain", "strong": "strong@example.com"}[user]; key.Issuer() != "App demo" || key.AccountName() != account {
+			t.Errorf("the URI is of %s, %s", key.Issuer(), key.AccountName())
+		}
+		value, err := totp.GenerateCodeCustom(key.Secret(), s.clock.Now(), totp.ValidateOpts{Period: uint(key.Period()), Digits: key.Digits(), Algorithm: key.Algorithm()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := s.begin(user, nil)
+		if c.Channel != "totp" || c.Digits != key.Digits().Length() {
+			t.Errorf("issued %+v", c)
+		}
+		if r := s.verify(c.Challenge, user, value); r.Result != "verified" || r.Factor != "totp" {
+			t.Errorf("%s: %+v", user, r)
+		}
+		if strings.Contains(sh.ok("factor", "list", "--user="+user), key.Secret()) {
+			t.Error("the list shows a secret")
+		}
+	}
+	if out := sh.ok("factor", "add", "totp", "--user=quiet", "--no-qr"); strings.Contains(out, "█") || !uri.MatchString(out) {
+		t.Errorf("without a QR code it prints:\n%s", out)
+	}
+	if out := sh.ok("factor", "add", "sms", "--user=reached", "+1 (415) 556-0001", "--label=mobile"); strings.Contains(out, phone(1)) || !strings.Contains(out, "+1•••••0001") {
+		t.Errorf("it shows %q", out)
+	}
+	sh.ok("factor", "add", "email", "--user=reached", address(1))
+	out := sh.ok("factor", "list", "--user=reached")
+	for _, words := range []string{"sms", "email", "+1•••••0001", "u•••@example.com", "mobile", "never", "active"} {
+		if !strings.Contains(out, words) {
+			t.Errorf("the list lacks %q:\n%s", words, out)
+		}
+	}
+	c := s.begin("reached", nil) // what is enrolled serves where the app gives no address
+	if c.Channel != "sms" || len(c.Methods) != 1 || c.Methods[0] != "email" {
+		t.Errorf("issued %+v", c)
+	}
+	s.expect("by enrolled number", "verified", 4, s.verify(c.Challenge, "reached", s.code(phone(1))))
+	c = s.begin("reached", map[string]any{"channel": "email"}, "2")
+	s.expect("by enrolled mailbox", "verified", 4, s.verify(c.Challenge, "reached", s.mail(address(1)).Code()))
+
+	status := sh.ok("status", c.Challenge)
+	for _, row := range [][]string{{"challenge", c.Challenge}, {"user", "reached"}, {"state", "verified"}, {"attempts", "1 of 5"}, {"sends", "1 of 5"}, {"1", "email", "u•••@example.com"}} {
+		has(t, status, row...)
+	}
+	sh.fails(1, []string{"user"}, "factor", "add", "sms", "--user=a\nb", "+14155560002")
+	sh.fails(1, []string{"address"}, "factor", "add", "sms", "--user=reached", "4155560002")
+	sh.fails(1, []string{"address"}, "factor", "add", "email", "--user=reached", "Eve <eve@example.com>")
+	sh.fails(1, []string{"digits"}, "factor", "add", "totp", "--user=reached", "--digits=5")
+	sh.fails(1, []string{"period"}, "factor", "add", "totp", "--user=reached", "--period=45")
+	sh.fails(2, []string{"--algorithm", "SHA1"}, "factor", "add", "totp", "--user=reached", "--algorithm=MD5")
+	sh.fails(2, []string{"--user", "OTPOST_USER"}, "factor", "list")
+	sh.fails(1, []string{"must be a UUID"}, "status", "last")
+	sh.fails(1, []string{"no such challenge"}, "status", "0193503c-7a80-7c1e-9d2a-3f1be2a45c07")
+	sh.env["OTPOST_APP"] = "ghost"
+	sh.fails(1, []string{"ghost"}, "factor", "list", "--user=reached")
+	sh.fails(1, []string{"ghost"}, "status", c.Challenge)
+}
+
+func TestDeadCommands(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, func(o *systemOptions) { o.nats = append(o.nats, otposttest.WithApps("demo", "late")) })
+	s.run(bus.RoleChallenge, bus.RoleSMS)
+	late := s.nats.App(t, "late")
+	for _, body := range [][]byte{s.login("login", "alice", s.clock.Now(), bySMS(1)), []byte("\x1b[2Jpoison\x00"), bytes.Repeat([]byte("x"), 300<<10)} {
+		if err := late.Publish(event.LoginSubject("late"), body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	otposttest.Eventually(t, "the dead letters", func() bool { return len(s.dead()) == 3 })
+	var login, poison, large string // their numbers: they came in any order
+	for _, l := range s.dead() {
+		switch id := strconv.FormatUint(l.ID, 10); {
+		case l.Truncated:
+			large = id
+		case strings.Contains(string(l.Body), "poison"):
+			poison = id
+		default:
+			login = id
+		}
+	}
+	sh := shell{t, map[string]string{"OTPOST_NATS_URL": s.nats.URL(), "OTPOST_NATS_PASSWORD": s.nats.Password(bus.RoleOperator)}}
+	out := sh.ok("dead", "list")
+	for _, words := range []string{"3 of 3 dead letters", "unknown_app", event.LoginSubject("late"), strconv.Itoa(300 << 10)} {
+		if !strings.Contains(out, words) {
+			t.Errorf("the list lacks %q:\n%s", words, out)
+		}
+	}
+	if out := sh.ok("dead", "list", "--limit=1", "--from=2"); !strings.Contains(out, "1 of 3 dead letters") {
+		t.Errorf("a part of the list:\n%s", out)
+	}
+	if out := sh.ok("dead", "show", poison); strings.ContainsAny(out, "\x1b\x00") || !strings.Contains(out, "poison") {
+		t.Errorf("show prints %q", out)
+	}
+	sh.fails(1, []string{"only its beginning"}, "dead", "retry", large)
+	// What could not be processed can be, once its cause is gone.
+	s.db.App(t, "late")
+	otposttest.Eventually(t, "the worker knows the app", func() bool {
+		m, err := late.Request(event.RPCSubject("late", event.VerbStatus), []byte(validRequests[event.VerbStatus]), time.Second)
+		return err == nil && strings.Contains(string(m.Data), "unknown_challenge")
+	})
+	if out := sh.ok("dead", "retry", login); !strings.Contains(out, login+" is back on "+event.LoginSubject("late")) {
+		t.Errorf("retry says %q", out)
+	}
+	s.code(phone(1))
+	sh.ok("dead", "drop", poison, large)
+	if out := sh.ok("dead", "list"); !strings.Contains(out, "0 of 0 dead letters") {
+		t.Errorf("the list after all:\n%s", out)
+	}
+	for _, verb := range []string{"show", "retry", "drop"} {
+		sh.fails(1, []string{"99: no such dead letter"}, "dead", verb, "99")
+	}
+	sh.env["OTPOST_NATS_PASSWORD"], sh.env["OTPOST_WAIT"] = "wrong password", "300ms"
+	status, _, stderr := run1(t.Context(), sh.env, "dead", "list", "--log-level=error")
+	if status != 1 || !strings.Contains(stderr, "reaching NATS") || strings.Contains(stderr, "wrong password") {
+		t.Errorf("with a wrong password: %d, %q", status, stderr)
+	}
+}
+
+func TestNATSCommands(t *testing.T) {
+	t.Parallel()
+	sh := shell{t, map[string]string{
+		"OTPOST_CHALLENGE_PASSWORD": "c", "OTPOST_SMS_PASSWORD": "s", "OTPOST_EMAIL_PASSWORD": "e", "OTPOST_VERIFICATION_PASSWORD": "v",
+		"OTPOST_OPERATOR_PASSWORD": "o", "OTPOST_BCRYPT_COST": "4",
+	}}
+	text := sh.ok("nats", "config", "--app=shop=secret one", "--app=demo=secret two", "--nats-port=4333")
+	for _, secret := range []string{"secret one", "secret two"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the configuration holds the password %q in the clear", secret)
+		}
+	}
+	o, err := server.ProcessConfigFile(write(t, "nats.conf", text))
+	if err != nil {
+		t.Fatalf("%v in:\n%s", err, text)
+	}
+	if o.Port != 4333 || o.Host != "127.0.0.1" || len(o.Accounts) != 3 || !o.JetStream {
+		t.Errorf("port %d, host %s, %d accounts, JetStream %t", o.Port, o.Host, len(o.Accounts), o.JetStream)
+	}
+	if out := sh.ok("nats", "permissions"); !strings.Contains(out, "otpost.app.*.rpc.verify") {
+		t.Errorf("permissions:\n%s", out)
+	}
+	delete(sh.env, "OTPOST_SMS_PASSWORD")
+	sh.fails(2, []string{"--sms-password", "OTPOST_SMS_PASSWORD"}, "nats", "config")
+	sh.env["OTPOST_SMS_PASSWORD_FILE"] = write(t, "password", "s\n")
+	sh.ok("nats", "config")
+	sh.fails(1, []string{"Shop"}, "nats", "config", "--app=Shop=secret one")
+}
+
+func TestMigrateCommand(t *testing.T) {
+	t.Parallel()
+	db, nats := otposttest.Postgres(t), otposttest.NATS(t, otposttest.WithoutStreams())
+	sh := shell{t, map[string]string{
+		"OTPOST_NATS_URL": nats.URL(), "OTPOST_NATS_PASSWORD": nats.Password(bus.RoleOperator), "OTPOST_DATABASE_URL": db.URL(otposttest.Owner),
+	}}
+	db.Exec(t, `DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC`)
+	if out := sh.ok("migrate"); !strings.Contains(out, "00001_foundation.sql") || !strings.Contains(out, "5 streams, 4 consumers of workers, 0 of apps") {
+		t.Errorf("the first says:\n%s", out)
+	}
+	db.App(t, "demo")
+	if out := sh.ok("migrate"); !strings.Contains(out, "nothing to do") || !strings.Contains(out, "1 of apps") {
+		t.Errorf("the second says:\n%s", out)
+	}
+	if err := nats.Bus(t, bus.RoleChallenge).Healthy(t.Context()); err != nil {
+		t.Error(err)
+	}
+	sh.fails(1, []string{"stream-replicas"}, "migrate", "--stream-replicas=2")
+	sh.fails(1, []string{"ack-wait"}, "migrate", "--ack-wait=10ms")
+}
+
+func TestHelpOfEveryCommand(t *testing.T) {
+	t.Parallel()
+	sh := shell{t, nil}
+	if out := sh.ok("version"); !strings.HasPrefix(out, "otpost ") || sh.ok("--version") != out {
+		t.Errorf("version prints %q", out)
+	}
+	setting := regexp.MustCompile(`(?m)^\s+--([a-z][a-z0-9-]+)`)
+	for _, command := range []string{
+		"", "up", "demo", "challenge", "sms", "email", "verification", "migrate", "keys", "keys init", "keys list", "keys rotate", "keys promote", "keys remove",
+		"app", "app create", "app list", "app show", "app policy", "app policy set", "factor", "factor add", "factor add totp", "factor add sms", "factor add email",
+		"factor list", "account", "account unlock", "status", "dead", "dead list", "dead show", "dead retry", "dead drop", "nats", "nats config",
+		"nats permissions", "version",
+	} {
+		out := sh.ok(append(strings.Fields(command), "--help")...)
+		words := strings.Join(strings.Fields(out), " ")
+		for line := range strings.Lines(out) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 120 {
+				t.Errorf("help of %q has a line of %d characters: %s", command, n, line)
+			}
+		}
+		for _, m := range setting.FindAllStringSubmatch(out, -1) {
+			if name := m[1]; name != "help" && name != "version" {
+				if env := "OTPOST_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")); !strings.Contains(words, env) {
+					t.Errorf("help of %q does not name %s", command, env)
+				}
+			}
+		}
+	}
+}
+
+func TestWrongSettings(t *testing.T) {
+	t.Parallel()
+	keys := otposttest.Keys(t)
+	whole := func() map[string]string {
+		return map[string]string{
+			"OTPOST_NATS_URL": "nats://127.0.0.1:1", "OTPOST_DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/x", "OTPOST_KEYS": keys,
+			"OTPOST_TWILIO_ACCOUNT_SID": "AC00000000000000000000000000000000", "OTPOST_TWILIO_AUTH_TOKEN": "hunter2", "OTPOST_TWILIO_FROM": "+15005550006",
+			"OTPOST_SMTP_HOST": "127.0.0.1", "OTPOST_SMTP_FROM": "a@example.com",
+		}
+	}
+	for _, c := range []struct {
+		name, command string
+		env           map[string]string // what is changed; empty takes away
+		status        int
+		words         []string
+	}{
+		{"no NATS", "challenge", map[string]string{"OTPOST_NATS_URL": ""}, 2, []string{"--nats-url", "OTPOST_NATS_URL"}},
+		{"no Postgres", "verification", map[string]string{"OTPOST_DATABASE_URL": ""}, 2, []string{"--database-url", "OTPOST_DATABASE_URL"}},
+		{"nothing", "email", map[string]string{"OTPOST_NATS_URL": "", "OTPOST_KEYS": "", "OTPOST_SMTP_HOST": ""}, 2, []string{"--nats-url", "--keys", "--smtp-host"}},
+		{"keys elsewhere", "challenge", map[string]string{"OTPOST_KEYS": t.TempDir()}, 1, []string{"--keys"}},
+		{"wrong NATS", "challenge", map[string]string{"OTPOST_NATS_URL": "::"}, 1, []string{"--nats-url"}},
+		{"a page for NATS", "sms", map[string]string{"OTPOST_NATS_URL": "nats://127.0.0.1:4222,http://u:hunter2@127.0.0.1"}, 1, []string{"--nats-url"}},
+		{"wrong Postgres", "challenge", map[string]string{"OTPOST_DATABASE_URL": "mysql://u:hunter2@x/y"}, 1, []string{"--database-url"}},
+		{"few connections", "challenge", map[string]string{"OTPOST_DATABASE_CONNECTIONS": "1"}, 1, []string{"--database-connections"}},
+		{"no number", "challenge", map[string]string{"OTPOST_DATABASE_CONNECTIONS": "many"}, 2, []string{"--database-connections", "OTPOST_DATABASE_CONNECTIONS"}},
+		{"no duration", "challenge", map[string]string{"OTPOST_DRAIN": "25"}, 2, []string{"--drain", "OTPOST_DRAIN"}},
+		{"keep too short", "challenge", map[string]string{"OTPOST_KEEP": "1h"}, 1, []string{"keep"}},
+		{"log level", "challenge", map[string]string{"OTPOST_LOG_LEVEL": "loud"}, 2, []string{"--log-level", "loud"}},
+		{"account", "sms", map[string]string{"OTPOST_TWILIO_ACCOUNT_SID": "AC1"}, 1, []string{"account"}},
+		{"lease", "sms", map[string]string{"OTPOST_LEASE": "5s"}, 1, []string{"lease"}},
+		{"concurrency", "sms", map[string]string{"OTPOST_CONCURRENCY": "0"}, 1, []string{"--concurrency"}},
+		{"TLS", "email", map[string]string{"OTPOST_SMTP_TLS": "perhaps"}, 2, []string{"--smtp-tls", "perhaps"}},
+		{"sender", "email", map[string]string{"OTPOST_SMTP_FROM": "nobody"}, 1, []string{"from"}},
+		{"password alone", "email", map[string]string{"OTPOST_SMTP_PASSWORD": "hunter2"}, 1, []string{"username"}},
+		{"a file that is not there", "challenge", map[string]string{"OTPOST_NATS_PASSWORD_FILE": "/nowhere/secret"}, 2, []string{"OTPOST_NATS_PASSWORD_FILE", "/nowhere/secret"}},
+		{"both", "challenge", map[string]string{"OTPOST_NATS_PASSWORD": "hunter2", "OTPOST_NATS_PASSWORD_FILE": "/nowhere/secret"}, 2, []string{"OTPOST_NATS_PASSWORD", "OTPOST_NATS_PASSWORD_FILE"}},
+		{"no YAML", "challenge", map[string]string{"OTPOST_CONFIG": write(t, "bad.yaml", "nats-url: [")}, 2, []string{"bad.yaml"}},
+		{"unknown in YAML", "challenge", map[string]string{"OTPOST_CONFIG": write(t, "odd.yaml", "nats-url: nats://x\ncolour: red\n")}, 2, []string{"odd.yaml:2", "colour"}},
+		{"wrong in YAML", "challenge", map[string]string{"OTPOST_DRAIN": "", "OTPOST_CONFIG": write(t, "wrong.yaml", "\ndrain: soon\n")}, 2, []string{"wrong.yaml:2", "drain"}},
+		{"no such command", "chalenge", nil, 2, []string{"chalenge"}},
+	} {
+		env := whole()
+		for k, v := range c.env {
+			env[k] = v
+		}
+		t.Run(c.name, func(t *testing.T) {
+			sh := shell{t, env}
+			status, _, stderr := run1(t.Context(), env, c.command)
+			if status != c.status || strings.Contains(stderr, "hunter2") {
+				t.Errorf("exit %d, want %d: %s", status, c.status, stderr)
+			}
+			sh.fails(c.status, c.words, c.command)
+		})
+	}
+}
+
+// A worker takes its settings from a YAML file and its secrets from files.
+func TestSettingsFromFiles(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.run(bus.RoleSMS)
+	config := write(t, "otpost.yaml", fmt.Sprintf(`
+nats:
+  url: %s
+keys: %s
+drain: 5s
+sweep-every: 200ms
+smtp-host: another command's
+`, s.nats.URL(), s.keys))
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, role := range []bus.Role{bus.RoleChallenge, bus.RoleVerification} {
+		env := append(os.Environ(), asCommand+"=1", "OTPOST_CONFIG="+config, "OTPOST_NATS_PASSWORD_FILE="+write(t, "nats", s.nats.Password(role)+"\n"),
+			"OTPOST_DATABASE_URL_FILE="+write(t, "database", s.db.URL(string(role))+"\r\n"))
+		p := s.launch(exe, env, string(role))
+		otposttest.Eventually(t, string(role)+" is ready", func() bool { return s.ready(p) })
+	}
+	s.awaitServices(bus.RoleChallenge, bus.RoleVerification)
+	c := s.begin("alice", bySMS(1))
+	s.expect("the code", "verified", 4, s.verify(c.Challenge, "alice", s.code(phone(1))))
+}
