@@ -1,5 +1,5 @@
 // Package apps keeps the apps and their policies at hand for workers that ask for one with every message. A change reaches every worker within
-// Fresh.
+// Fresh while the database answers; while it does not, what is known serves on.
 package apps
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/otpost/otpost/pkg/postgres"
 )
 
-// Fresh is how old what a worker knows of an app may be.
+// Fresh is how old what a worker knows of an app may be while the database answers.
 const Fresh = 3 * time.Second
 
 // A Cache answers from memory. An app that it does not know it looks up once, so that one just created works at once.
@@ -89,10 +89,20 @@ func (c *Cache) Get(ctx context.Context, name string) (postgres.App, error) {
 	return a, err
 }
 
-// ByID returns an app by its number.
-func (c *Cache) ByID(id int) (postgres.App, bool) {
+// ByID returns an app by its number, or postgres.ErrNoApp. Any other error says that the database could not be asked.
+func (c *Cache) ByID(ctx context.Context, id int) (postgres.App, error) {
 	c.mu.RLock()
-	defer c.mu.RUnlock()
 	a, ok := c.byID[id]
-	return a, ok
+	c.mu.RUnlock()
+	if ok {
+		return a, nil
+	}
+	a, err := c.store.GetByID(ctx, id)
+	if err != nil {
+		return a, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.byName[a.Name], c.byID[id] = a, a
+	return a, nil
 }

@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/event"
@@ -58,6 +60,7 @@ type job struct {
 	msg    *bus.Msg
 	cmd    event.Command
 	unsure bool // it may have gone out before
+	tries  int  // the number of its claim; postgres.NoClaim before it has one
 }
 
 func (j job) key() postgres.DeliveryKey {
@@ -123,9 +126,9 @@ func (w *Worker) handle(ctx context.Context, batch []*bus.Msg) {
 		case cmd.Channel != w.Channel:
 			m.Settle(bus.Dead(fmt.Sprintf("a command for %s came to %s", cmd.Channel, w.Channel)))
 		case w.expired(cmd, now):
-			w.finish(settled{job: job{msg: m, cmd: cmd}, outcome: w.outcome(cmd, otp.DeliveryExpired, "", "expired before it was sent")})
+			w.finish(settled{job: job{msg: m, cmd: cmd, tries: postgres.NoClaim}, outcome: w.outcome(cmd, otp.DeliveryExpired, "", "expired before it was sent")})
 		default:
-			jobs = append(jobs, job{msg: m, cmd: cmd})
+			jobs = append(jobs, job{msg: m, cmd: cmd, tries: postgres.NoClaim})
 		}
 	}
 	for len(jobs) > 0 {
@@ -152,6 +155,12 @@ func (w *Worker) takeSlots(most int) int {
 // not cover a wait.
 func (w *Worker) claim(ctx context.Context, jobs []job) {
 	free := func() { <-w.slots }
+	kept := len(jobs) // slots that are still this function's to free
+	defer func() {
+		for range kept {
+			free()
+		}
+	}()
 	keys := make([]postgres.DeliveryKey, len(jobs))
 	for i, j := range jobs {
 		keys[i] = j.key()
@@ -161,20 +170,19 @@ func (w *Worker) claim(ctx context.Context, jobs []job) {
 		w.Logger.Warn("claiming deliveries failed, they will come again", "count", len(jobs), "error", err)
 		for _, j := range jobs {
 			j.msg.Settle(bus.Retry(bus.Backoff(j.msg.Tries), "database"))
-			free()
 		}
 		return
 	}
 	for i, j := range jobs {
 		if !claims[i].Granted {
 			w.notGranted(j, claims[i])
-			free()
 			continue
 		}
-		j.unsure = claims[i].Unsure > 0
+		j.unsure, j.tries = claims[i].Unsure > 0, claims[i].Tries
 		if j.unsure {
 			w.Logger.Warn("a delivery may have gone out before and is sent once more", "delivery", j.cmd.Reference())
 		}
+		kept--
 		go func() {
 			defer free()
 			w.send(ctx, j)
@@ -234,7 +242,7 @@ func (w *Worker) send(ctx context.Context, j job) {
 		accepted, err := w.try(ctx, p, &m, j.cmd.ExpiresAt.Sub(now))
 		if err == nil {
 			o := w.outcome(j.cmd, otp.DeliveryAccepted, name, "")
-			o.Reference = accepted.Reference
+			o.Reference = oneLine(accepted.Reference)
 			w.finish(settled{job: j, outcome: o})
 			return
 		}
@@ -298,8 +306,8 @@ func (w *Worker) again(ctx context.Context, j job, provider string, e *Error) {
 		w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryFailed, provider, "no provider took it in time: "+describe(e))})
 		return
 	}
-	w.persist(ctx, "releasing a delivery", func(ctx context.Context) error {
-		return w.Store.Release(ctx, w.Now(), []postgres.DeliveryKey{j.key()})
+	_ = w.persist(ctx, "releasing a delivery", func(ctx context.Context) error {
+		return w.Store.Release(ctx, w.Now(), j.key(), j.tries)
 	})
 	j.msg.Settle(bus.Retry(delay, describe(e)))
 }
@@ -310,18 +318,35 @@ func (w *Worker) ambiguous(ctx context.Context, j job, provider string) {
 		w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryUnconfirmed, provider, "sent twice without an answer")})
 		return
 	}
-	w.persist(ctx, "marking an unsure delivery", func(ctx context.Context) error {
-		return w.Store.Unsure(ctx, w.Now(), []postgres.DeliveryKey{j.key()})
+	_ = w.persist(ctx, "marking an unsure delivery", func(ctx context.Context) error {
+		return w.Store.Unsure(ctx, w.Now(), j.key(), j.tries)
 	})
 	j.msg.Settle(bus.Retry(bus.Backoff(j.msg.Tries), "the provider's answer was lost"))
 }
 
 func describe(e *Error) string {
 	if e.Code == "" {
-		return e.Reason
+		return oneLine(e.Reason)
 	}
-	return fmt.Sprintf("%s (%s)", e.Reason, e.Code)
+	return oneLine(fmt.Sprintf("%s (%s)", e.Reason, e.Code))
 }
+
+// oneLine makes of what a provider said something that can be stored and told: valid, printable, short.
+func oneLine(s string) string {
+	clean := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+	if r := []rune(clean); len(r) > maxSaid {
+		clean = string(r[:maxSaid])
+	}
+	return clean
+}
+
+// maxSaid bounds, in characters, what is kept of a provider's reference or reason.
+const maxSaid = 200
 
 func (w *Worker) outcome(cmd event.Command, s otp.DeliveryState, provider, reason string) postgres.DeliveryOutcome {
 	return postgres.DeliveryOutcome{
@@ -352,11 +377,18 @@ func (w *Worker) record(ctx context.Context, batch []settled) {
 	var write []postgres.DeliveryOutcome
 	for _, s := range batch {
 		if !s.recorded {
+			s.outcome.Tries = s.tries
 			write = append(write, s.outcome)
 		}
 	}
 	if len(write) > 0 {
-		w.persist(ctx, "recording outcomes", func(ctx context.Context) error { return w.Store.Finish(ctx, w.Now(), write) })
+		err := w.persist(ctx, "recording outcomes", func(ctx context.Context) error { return w.Store.Finish(ctx, w.Now(), write) })
+		if postgres.Refused(err) && len(batch) > 1 { // one of them is at fault: each alone
+			for _, s := range batch {
+				w.record(ctx, []settled{s})
+			}
+			return
+		}
 	}
 	for _, s := range batch {
 		if !w.recorded.Add(s) {
@@ -377,10 +409,10 @@ func (w *Worker) tell(ctx context.Context, batch []settled) {
 			}.Encode(),
 		}
 	}
-	told := w.persist(ctx, "telling outcomes", func(ctx context.Context) error { return w.Bus.Publish(ctx, out...) })
+	err := w.persist(ctx, "telling outcomes", func(ctx context.Context) error { return w.Bus.Publish(ctx, out...) })
 	for _, s := range batch {
 		switch {
-		case !told: // what is on record is told when the command comes again
+		case err != nil: // what is on record is told when the command comes again
 			s.msg.Settle(bus.Retry(bus.Backoff(s.msg.Tries), "the outcome could not be told"))
 		case s.dead != "":
 			s.msg.Settle(bus.Dead(s.dead))
@@ -402,13 +434,19 @@ func (w *Worker) poisoned(s settled, panicked any) {
 const persistFor = 2 * time.Minute
 
 // persist tries again until it succeeds: what a provider took must not be forgotten because a server restarts. It gives up in the end, and then the
-// lease decides.
-func (w *Worker) persist(ctx context.Context, what string, fn func(context.Context) error) bool {
+// lease decides. What the database refuses for its content is not tried again.
+func (w *Worker) persist(ctx context.Context, what string, fn func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, persistFor)
 	defer cancel()
-	if err := lifecycle.Backoff(ctx, w.Logger, what, fn); err != nil {
+	err := lifecycle.Backoff(ctx, w.Logger, what, func(ctx context.Context) error {
+		err := fn(ctx)
+		if postgres.Refused(err) {
+			return lifecycle.Permanent(err)
+		}
+		return err
+	})
+	if err != nil {
 		w.Logger.Error(what+" was given up", "error", err)
-		return false
 	}
-	return true
+	return err
 }

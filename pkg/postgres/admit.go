@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"sort"
 	"time"
 
 	"github.com/google/uuid"
@@ -52,6 +51,7 @@ type UserState struct {
 type Admission struct {
 	Account
 	Key       uuid.UUID // keyed digest of the app's event id
+	About     uuid.UUID // keyed digest of user and session
 	Challenge uuid.UUID // the id that a challenge of this login would have
 }
 
@@ -86,7 +86,9 @@ type Decision struct {
 type Admitted struct {
 	Decision
 	Repeat     bool            // the login had been decided before; Decision tells how, without Challenge
+	Conflict   bool            // its event id was used before for another user or session: nothing of that login is told
 	ID         uuid.UUID       // of its challenge
+	At         time.Time       // when it was decided
 	Superseded []OpenChallenge // ended by it
 	Deferred   bool            // another process was deciding a login with the same id: ask again
 }
@@ -98,7 +100,7 @@ type OutboxEvent struct {
 }
 
 // Admit decides a batch of logins in one transaction. decide is called once for each login that was not decided before, in the order of the batch; of two
-// with the same key the second is a repeat of the first. ended makes the events of a superseded challenge, written to the outbox with the change.
+// with the same key the second is a repeat of the first. outbox makes the events that are written with a login's decision.
 // Afterwards every result is committed. An error means that nothing was.
 func (s *Challenges) Admit(ctx context.Context, now time.Time, batch []Admission, decide func(i int, u UserState) Decision,
 	outbox func(i int, a Admitted) []OutboxEvent,
@@ -120,7 +122,9 @@ func (s *Challenges) Admit(ctx context.Context, now time.Time, batch []Admission
 		for i, a := range batch {
 			k := loginKey{a.AppID, a.Key}
 			if was, ok := known[k]; ok {
-				out[i] = was
+				if out[i] = was.Admitted; was.about != a.About {
+					out[i] = Admitted{Conflict: true}
+				}
 				continue
 			}
 			if _, twice := first[k]; !twice {
@@ -135,6 +139,9 @@ func (s *Challenges) Admit(ctx context.Context, now time.Time, batch []Admission
 			if j, ok := first[loginKey{a.AppID, a.Key}]; ok && j != i {
 				out[i] = out[j]
 				out[i].Repeat, out[i].Superseded = true, nil
+				if a.About != batch[j].About {
+					out[i] = Admitted{Conflict: true}
+				}
 			}
 		}
 		events = events[:0]
@@ -178,7 +185,7 @@ func decideFresh(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admiss
 	for _, i := range fresh {
 		a := batch[i]
 		d := decide(i, UserState{Budget: accounts[a.Account], Factors: factors[a.Account], Open: open[a.Account]})
-		out[i] = Admitted{Decision: d, ID: a.Challenge}
+		out[i] = Admitted{Decision: d, ID: a.Challenge, At: now}
 		if d.Challenge == nil {
 			continue
 		}
@@ -244,7 +251,13 @@ func lockAccounts(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Accou
 	return out, nil
 }
 
-func knownLogins(ctx context.Context, tx *sqlx.Tx, batch []Admission) (map[loginKey]Admitted, error) {
+// A knownLogin was decided before.
+type knownLogin struct {
+	Admitted
+	about uuid.UUID
+}
+
+func knownLogins(ctx context.Context, tx *sqlx.Tx, batch []Admission) (map[loginKey]knownLogin, error) {
 	apps, keys := make(pq.Int64Array, len(batch)), make(pq.StringArray, len(batch))
 	for i, a := range batch {
 		apps[i], keys[i] = int64(a.AppID), a.Key.String()
@@ -256,16 +269,18 @@ func knownLogins(ctx context.Context, tx *sqlx.Tx, batch []Admission) (map[login
 		Outcome    string    `db:"outcome"`
 		Reason     string    `db:"reason"`
 		RetryAfter int       `db:"retry_after"`
+		About      uuid.UUID `db:"about"`
+		CreatedAt  time.Time `db:"created_at"`
 	}
 	if err := tx.SelectContext(ctx, &rows, query("logins_known"), apps, keys); err != nil {
 		return nil, fmt.Errorf("look for known logins: %w", err)
 	}
-	out := make(map[loginKey]Admitted, len(rows))
+	out := make(map[loginKey]knownLogin, len(rows))
 	for _, r := range rows {
-		out[loginKey{r.AppID, r.Key}] = Admitted{
+		out[loginKey{r.AppID, r.Key}] = knownLogin{about: r.About, Admitted: Admitted{
 			Decision: Decision{Outcome: r.Outcome, Reason: r.Reason, RetryAfter: time.Duration(r.RetryAfter) * time.Second},
-			Repeat:   true, ID: r.Challenge,
-		}
+			Repeat:   true, ID: r.Challenge, At: r.CreatedAt,
+		}}
 	}
 	return out, nil
 }
@@ -300,6 +315,9 @@ func factorsOf(ctx context.Context, tx *sqlx.Tx, users []Account) (map[Account][
 // oldestOpen is the lowest id that an open challenge can have: none lives longer than ten minutes, and an event's time may be ten minutes behind.
 func oldestOpen(now time.Time) uuid.UUID { return floorID(now.Add(-25 * time.Minute)) }
 
+// newestOpen is above the highest id that a challenge can have: an event's time may be ten minutes ahead.
+func newestOpen(now time.Time) uuid.UUID { return floorID(now.Add(15 * time.Minute)) }
+
 // floorID is the lowest UUIDv7 of a time.
 func floorID(t time.Time) uuid.UUID {
 	id := otp.ChallengeID(t, [32]byte{})
@@ -316,7 +334,7 @@ func openChallenges(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Acc
 		Session string    `db:"session"`
 		Login   string    `db:"login"`
 	}
-	if err := tx.SelectContext(ctx, &rows, query("challenges_open_of_users"), apps, names, now, oldestOpen(now)); err != nil {
+	if err := tx.SelectContext(ctx, &rows, query("challenges_open_of_users"), apps, names, now, oldestOpen(now), newestOpen(now)); err != nil {
 		return nil, fmt.Errorf("read open challenges: %w", err)
 	}
 	out := map[Account][]OpenChallenge{}
@@ -334,17 +352,18 @@ func openChallenges(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Acc
 
 func insertLogins(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admission, fresh []int, out []Admitted) (map[loginKey]bool, error) {
 	n := len(fresh)
-	apps, keys, ids := make(pq.Int64Array, n), make(pq.StringArray, n), make(pq.StringArray, n)
+	apps, keys, ids, abouts := make(pq.Int64Array, n), make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
 	outcomes, reasons, waits := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.Int64Array, n)
 	for j, i := range fresh {
 		apps[j], keys[j], ids[j] = int64(batch[i].AppID), batch[i].Key.String(), batch[i].Challenge.String()
+		abouts[j] = batch[i].About.String()
 		outcomes[j], reasons[j], waits[j] = out[i].Outcome, out[i].Reason, int64(otp.Seconds(out[i].RetryAfter))
 	}
 	var rows []struct {
 		AppID int       `db:"app_id"`
 		Key   uuid.UUID `db:"key"`
 	}
-	if err := tx.SelectContext(ctx, &rows, query("logins_insert"), apps, keys, ids, outcomes, reasons, waits, now); err != nil {
+	if err := tx.SelectContext(ctx, &rows, query("logins_insert"), apps, keys, ids, outcomes, reasons, waits, now, abouts); err != nil {
 		return nil, fmt.Errorf("store logins: %w", err)
 	}
 	won := make(map[loginKey]bool, len(rows))
@@ -372,8 +391,10 @@ func storeChallenges(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Ad
 	if len(superseded) == 0 {
 		return nil
 	}
-	sort.Slice(superseded, func(a, b int) bool { return superseded[a].String() < superseded[b].String() })
-	var ended []uuid.UUID
+	var ended, locked []uuid.UUID
+	if err := tx.SelectContext(ctx, &locked, query("challenges_lock"), pq.Array(superseded)); err != nil {
+		return fmt.Errorf("lock challenges: %w", err)
+	}
 	if err := tx.SelectContext(ctx, &ended, query("challenges_supersede"), pq.Array(superseded), now); err != nil {
 		return fmt.Errorf("supersede challenges: %w", err)
 	}

@@ -143,6 +143,18 @@ func (s *Apps) List(ctx context.Context) ([]App, error) {
 	return apps, nil
 }
 
+// GetByID returns one app by its number, or ErrNoApp.
+func (s *Apps) GetByID(ctx context.Context, id int) (App, error) {
+	var row appRow
+	if err := s.db.x.GetContext(ctx, &row, query("app_by_id"), id); err != nil {
+		if missing(err) {
+			return App{}, ErrNoApp
+		}
+		return App{}, fmt.Errorf("get app: %w", err)
+	}
+	return row.app(), nil
+}
+
 // Get returns one app, or ErrNoApp.
 func (s *Apps) Get(ctx context.Context, name string) (App, error) {
 	var row appRow

@@ -134,6 +134,15 @@ func details(ctx context.Context, q sqlx.QueryerContext, ids []uuid.UUID) (map[u
 	return out, nil
 }
 
+// Pending returns the deliveries of challenges that have no outcome yet.
+func (s *Challenges) Pending(ctx context.Context, ids []uuid.UUID) ([]Overdue, error) {
+	var out []Overdue
+	if err := s.db.x.SelectContext(ctx, &out, query("deliveries_pending_of"), pq.Array(ids)); err != nil {
+		return nil, fmt.Errorf("read pending deliveries: %w", err)
+	}
+	return out, nil
+}
+
 // Status returns one challenge of an app with its deliveries, or ErrNoChallenge. Nonce and addresses are left out, so that the operator's
 // role may ask too.
 func (s *Challenges) Status(ctx context.Context, appID int, id uuid.UUID) (Challenge, error) {

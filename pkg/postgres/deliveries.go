@@ -43,7 +43,11 @@ type DeliveryOutcome struct {
 	Reference string // the provider's own id
 	Reason    string
 	At        time.Time // when it was recorded
+	Tries     int       // of the claim that it came of, or NoClaim
 }
+
+// NoClaim stands for the number of a claim where an outcome needed none.
+const NoClaim = -1
 
 // Claim takes deliveries for sending. A delivery is granted to one process at a time; one whose process said nothing for a lease is granted once more.
 func (s *Deliveries) Claim(ctx context.Context, now time.Time, lease time.Duration, keys []DeliveryKey) ([]Claim, error) {
@@ -115,37 +119,35 @@ func (s *Deliveries) explain(ctx context.Context, now time.Time, lease time.Dura
 	return nil
 }
 
-// Finish records outcomes of deliveries that were claimed. One that has an outcome already keeps it.
+// Finish records outcomes of deliveries. One that has an outcome already keeps it, and one that another has claimed since is left to that.
 func (s *Deliveries) Finish(ctx context.Context, now time.Time, outcomes []DeliveryOutcome) error {
 	n := len(outcomes)
 	ids, numbers, states := make(pq.StringArray, n), make(pq.Int64Array, n), make(pq.StringArray, n)
 	providers, references, reasons := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
+	tries := make(pq.Int64Array, n)
 	for i, o := range outcomes {
 		ids[i], numbers[i], states[i] = o.Challenge.String(), int64(o.Number), string(o.State)
-		providers[i], references[i], reasons[i] = o.Provider, o.Reference, o.Reason
+		providers[i], references[i], reasons[i], tries[i] = o.Provider, o.Reference, o.Reason, int64(o.Tries)
 	}
-	if _, err := s.db.x.ExecContext(ctx, query("deliveries_finish"), ids, numbers, states, providers, references, reasons, now); err != nil {
+	if _, err := s.db.x.ExecContext(ctx, query("deliveries_finish"), ids, numbers, states, providers, references, reasons, tries, now); err != nil {
 		return fmt.Errorf("record outcomes: %w", err)
 	}
 	return nil
 }
 
-// Release gives back deliveries that are known not to have gone out.
-func (s *Deliveries) Release(ctx context.Context, now time.Time, keys []DeliveryKey) error {
-	return s.mark(ctx, "release deliveries", "deliveries_release", now, keys)
+// Release gives back a delivery that is known not to have gone out. tries is that of the claim.
+func (s *Deliveries) Release(ctx context.Context, now time.Time, key DeliveryKey, tries int) error {
+	return s.mark(ctx, "release a delivery", "deliveries_release", now, key, tries)
 }
 
-// Unsure marks deliveries that may have gone out, so that their one further try need not wait for the lease.
-func (s *Deliveries) Unsure(ctx context.Context, now time.Time, keys []DeliveryKey) error {
-	return s.mark(ctx, "mark unsure deliveries", "deliveries_unsure", now, keys)
+// Unsure marks a delivery that may have gone out, so that its one further try need not wait for the lease. tries is that of the claim.
+func (s *Deliveries) Unsure(ctx context.Context, now time.Time, key DeliveryKey, tries int) error {
+	return s.mark(ctx, "mark an unsure delivery", "deliveries_unsure", now, key, tries)
 }
 
-func (s *Deliveries) mark(ctx context.Context, what, statement string, now time.Time, keys []DeliveryKey) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	ids, numbers := deliveryArrays(keys)
-	if _, err := s.db.x.ExecContext(ctx, query(statement), ids, numbers, now); err != nil {
+func (s *Deliveries) mark(ctx context.Context, what, statement string, now time.Time, key DeliveryKey, tries int) error {
+	ids, numbers := deliveryArrays([]DeliveryKey{key})
+	if _, err := s.db.x.ExecContext(ctx, query(statement), ids, numbers, pq.Int64Array{int64(tries)}, now); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil

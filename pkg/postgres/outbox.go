@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 )
 
@@ -26,27 +25,47 @@ func (o *Outbox) Sent(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// Left hands publish what has stood in the outbox since before a time, oldest first, and removes what publish took. It returns how many those were.
-func (o *Outbox) Left(ctx context.Context, before time.Time, publish func([]OutboxEvent) error) (n int, err error) {
-	err = o.db.tx(ctx, "publish what is left in the outbox", func(tx *sqlx.Tx) error {
-		var rows []struct {
-			ID      string `db:"id"`
-			Subject string `db:"subject"`
-			Payload []byte `db:"payload"`
+// outboxPage bounds the events that are read at once.
+const outboxPage = 500
+
+// Left hands publish what the role's processes left in the outbox before a time, oldest first and page by page, and removes what publish took: it returns an error or nil for
+// each event. What was not taken goes to the end of the queue. Left returns how many events were published; it does nothing where another process is at it.
+func (o *Outbox) Left(ctx context.Context, now, before time.Time, publish func([]OutboxEvent) []error) (n int, err error) {
+	_, err = o.db.alone(ctx, "outbox_lock", "outbox_unlock", func() error {
+		for {
+			var rows []struct {
+				ID      string `db:"id"`
+				Subject string `db:"subject"`
+				Payload []byte `db:"payload"`
+			}
+			if err := o.db.x.SelectContext(ctx, &rows, query("outbox_left"), before, outboxPage); err != nil {
+				return fmt.Errorf("read what is left in the outbox: %w", err)
+			}
+			if len(rows) == 0 {
+				return nil
+			}
+			events := make([]OutboxEvent, len(rows))
+			for i, r := range rows {
+				events[i] = OutboxEvent(r)
+			}
+			var sent, kept []string
+			for i, err := range publish(events) {
+				if err == nil {
+					sent = append(sent, events[i].ID)
+				} else {
+					kept = append(kept, events[i].ID)
+				}
+			}
+			n += len(sent)
+			if err := o.Sent(ctx, sent); err != nil {
+				return err
+			}
+			if len(kept) > 0 {
+				if _, err := o.db.x.ExecContext(ctx, query("outbox_postpone"), pq.StringArray(kept), now); err != nil {
+					return fmt.Errorf("put events back into the outbox: %w", err)
+				}
+			}
 		}
-		if err := tx.SelectContext(ctx, &rows, query("outbox_left"), before); err != nil || len(rows) == 0 {
-			return err
-		}
-		events, ids := make([]OutboxEvent, len(rows)), make(pq.StringArray, len(rows))
-		for i, r := range rows {
-			events[i], ids[i] = OutboxEvent(r), r.ID
-		}
-		if err := publish(events); err != nil {
-			return err
-		}
-		n = len(rows)
-		_, err := tx.ExecContext(ctx, query("outbox_delete"), ids)
-		return err
 	})
 	return n, err
 }

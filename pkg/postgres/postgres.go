@@ -70,8 +70,21 @@ func (d *DB) Ping(ctx context.Context) error {
 // Close ends all connections.
 func (d *DB) Close() error { return d.x.Close() }
 
-// tx runs fn in one transaction and commits it; any error rolls it back.
+// tx runs fn in one transaction and commits it; any error rolls it back. Where the database ends it for a deadlock, it is run anew: fn must bear that.
 func (d *DB) tx(ctx context.Context, what string, fn func(*sqlx.Tx) error) error {
+	const runs = 3
+	for run := 1; ; run++ {
+		err := d.tx1(ctx, what, fn)
+		if e, ok := errors.AsType[*pq.Error](err); !ok || e.Code != deadlock || run == runs {
+			return err
+		}
+	}
+}
+
+// deadlock is the SQLSTATE of a transaction that was ended so that another could go on.
+const deadlock = "40P01"
+
+func (d *DB) tx1(ctx context.Context, what string, fn func(*sqlx.Tx) error) error {
 	tx, err := d.x.BeginTxx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("%s: begin: %w", what, err)
@@ -94,8 +107,10 @@ func Refused(err error) bool {
 		return false
 	}
 	switch e.Code.Class() {
-	case "22", "23": // data exception, integrity constraint violation
+	case "22": // data exception
 		return true
+	case "23": // integrity constraint violation; without a constraint's name it is a partition that is not there yet
+		return e.Constraint != "" || e.Column != ""
 	}
 	return false
 }
@@ -121,7 +136,7 @@ func Constraint(err error) string {
 // stamp writes a time for an array parameter.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999999Z07:00") }
 
-// text makes a list of SQL array elements from any string-like values.
+// texts makes a list of SQL array elements from any string-like values.
 func texts[S ~string](in []S) pq.StringArray {
 	out := make(pq.StringArray, len(in))
 	for i, s := range in {

@@ -25,8 +25,8 @@ type Receipt struct {
 
 // A Recorded receipt is what the database holds after it.
 type Recorded struct {
-	Known          bool // false for a delivery that is not there (any more)
-	AppID          int
+	Known          bool   // false for a delivery that is not there (any more)
+	App            string // its name
 	User           string
 	Session, Login string
 	Delivery       otp.DeliveryState
@@ -65,7 +65,7 @@ func (s *Challenges) Record(ctx context.Context, now time.Time, receipts []Recei
 		}
 		var rows []struct {
 			ID            uuid.UUID    `db:"id"`
-			AppID         int          `db:"app_id"`
+			App           string       `db:"app"`
 			User          string       `db:"user_id"`
 			Session       string       `db:"session"`
 			Login         string       `db:"login"`
@@ -84,7 +84,7 @@ func (s *Challenges) Record(ctx context.Context, now time.Time, receipts []Recei
 		found := make(map[key]Recorded, len(rows))
 		for _, r := range rows {
 			found[key{r.ID, r.Attempt}] = Recorded{
-				Known: true, AppID: r.AppID, User: r.User, Session: r.Session, Login: r.Login,
+				Known: true, App: r.App, User: r.User, Session: r.Session, Login: r.Login,
 				Delivery: otp.DeliveryState(r.DeliveryState), Challenge: otp.State(r.State), EndedAt: nullTime(r.EndedAt),
 			}
 		}

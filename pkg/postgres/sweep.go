@@ -14,22 +14,22 @@ import (
 // An Ended challenge is one whose end an app must hear of.
 type Ended struct {
 	ID             uuid.UUID
-	AppID          int
+	App            string // its name
 	User           string
 	Session, Login string
 }
 
-// Expire ends up to limit challenges whose time is over and writes the events that event makes to the outbox.
-func (s *Challenges) Expire(ctx context.Context, now time.Time, limit int, event func(Ended) OutboxEvent) (events []OutboxEvent, err error) {
+// Expire ends up to limit challenges of logins after since whose time is over and writes the events that event makes to the outbox.
+func (s *Challenges) Expire(ctx context.Context, now, since time.Time, limit int, event func(Ended) OutboxEvent) (events []OutboxEvent, err error) {
 	err = s.db.tx(ctx, "expire challenges", func(tx *sqlx.Tx) error {
 		var rows []struct {
 			ID      uuid.UUID `db:"id"`
-			AppID   int       `db:"app_id"`
+			App     string    `db:"app"`
 			User    string    `db:"user_id"`
 			Session string    `db:"session"`
 			Login   string    `db:"login"`
 		}
-		if err := tx.SelectContext(ctx, &rows, query("challenges_expire"), now, limit); err != nil {
+		if err := tx.SelectContext(ctx, &rows, query("challenges_expire"), now, limit, floorID(since), newestOpen(now)); err != nil {
 			return err
 		}
 		ids := make([]uuid.UUID, len(rows))
@@ -56,7 +56,7 @@ type Overdue struct {
 // Overdue returns up to limit deliveries of open challenges that have had no outcome for longer than grace, doubled each time that they were found.
 func (s *Challenges) Overdue(ctx context.Context, now time.Time, grace time.Duration, limit int) ([]Overdue, error) {
 	var out []Overdue
-	if err := s.db.x.SelectContext(ctx, &out, query("deliveries_overdue"), now, grace.Seconds(), limit); err != nil {
+	if err := s.db.x.SelectContext(ctx, &out, query("deliveries_overdue"), now, grace.Seconds(), limit, oldestOpen(now), newestOpen(now)); err != nil {
 		return nil, fmt.Errorf("look for overdue deliveries: %w", err)
 	}
 	return out, nil
@@ -81,27 +81,33 @@ func (s *Challenges) EnsurePartitions(ctx context.Context, now time.Time, ahead 
 	return made, nil
 }
 
-// DropPartitions drops the partitions that lie wholly before a time, and tells how many.
-func (s *Challenges) DropPartitions(ctx context.Context, before time.Time) (int, error) {
+// DropPartition drops the oldest partition that lies wholly before a time, and tells how many that were: 1 or 0. It gives up soon where others are at work
+// on the table.
+func (s *Challenges) DropPartition(ctx context.Context, before time.Time) (int, error) {
 	var dropped int
 	if err := s.db.x.GetContext(ctx, &dropped, query("partitions_drop"), before); err != nil {
-		return 0, fmt.Errorf("drop partitions: %w", err)
+		return 0, fmt.Errorf("drop a partition: %w", err)
 	}
 	return dropped, nil
 }
 
 // Alone runs fn while no other sweeper runs, or returns false at once where one does. The lock is the session's, so it goes with a killed process.
 func (s *Challenges) Alone(ctx context.Context, fn func() error) (ran bool, err error) {
-	conn, err := s.db.x.Connx(ctx)
+	return s.db.alone(ctx, "sweeper_lock", "sweeper_unlock", fn)
+}
+
+// alone runs fn while the session holds an advisory lock, or returns false at once where another one does.
+func (d *DB) alone(ctx context.Context, lock, unlock string, fn func() error) (ran bool, err error) {
+	conn, err := d.x.Connx(ctx)
 	if err != nil {
 		return false, fmt.Errorf("sweep: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
-	if err := conn.GetContext(ctx, &ran, query("sweeper_lock")); err != nil || !ran {
+	if err := conn.GetContext(ctx, &ran, query(lock)); err != nil || !ran {
 		return false, err
 	}
 	defer func() {
-		_, _ = conn.ExecContext(context.WithoutCancel(ctx), query("sweeper_unlock"))
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), query(unlock))
 	}()
 	return true, fn()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"sort"
 	"time"
 
 	"github.com/google/uuid"
@@ -77,7 +76,7 @@ type Panel interface {
 
 // Judge judges one answer each of different accounts in one transaction: it locks the accounts, takes the attempts, lets the panel compare,
 // and stores what came of it. Failed attempts are committed like all others. ids and the batch of the panel have the same indexes; no
-// account may be in a batch twice (Accounts tells whose a challenge is). An error means that nothing happened and no answer may be told
+// account may be in a batch twice (Find tells whose a challenge is). An error means that nothing happened and no answer may be told
 // anything.
 func (s *Verifications) Judge(ctx context.Context, now time.Time, ids []uuid.UUID, owners []Account, p Panel) (events []OutboxEvent, err error) {
 	err = s.db.tx(ctx, "judge answers", func(tx *sqlx.Tx) error {
@@ -86,7 +85,7 @@ func (s *Verifications) Judge(ctx context.Context, now time.Time, ids []uuid.UUI
 		if err != nil {
 			return err
 		}
-		found, err := answerables(ctx, tx, ids)
+		found, err := answerables(ctx, tx, query(guarded("challenges_for_verdicts")), ids)
 		if err != nil {
 			return err
 		}
@@ -135,7 +134,7 @@ func (s *Verifications) Judge(ctx context.Context, now time.Time, ids []uuid.UUI
 
 // Find returns the challenges of the ids that exist, unlocked: whose they are never changes, all else may.
 func (s *Verifications) Find(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]Answerable, error) {
-	return answerables(ctx, s.db.x, ids)
+	return answerables(ctx, s.db.x, query("challenges_for_answers"), ids)
 }
 
 type answerableRow struct {
@@ -145,9 +144,9 @@ type answerableRow struct {
 	LastFactor  sql.NullString `db:"last_factor"`
 }
 
-func answerables(ctx context.Context, q sqlx.QueryerContext, ids []uuid.UUID) (map[uuid.UUID]Answerable, error) {
+func answerables(ctx context.Context, q sqlx.QueryerContext, statement string, ids []uuid.UUID) (map[uuid.UUID]Answerable, error) {
 	var rows []answerableRow
-	if err := sqlx.SelectContext(ctx, q, &rows, query("challenges_for_answers"), pq.Array(ids)); err != nil {
+	if err := sqlx.SelectContext(ctx, q, &rows, statement, pq.Array(ids)); err != nil {
 		return nil, fmt.Errorf("read challenges: %w", err)
 	}
 	out := make(map[uuid.UUID]Answerable, len(rows))
@@ -199,7 +198,6 @@ func claimAttempts(ctx context.Context, tx *sqlx.Tx, now time.Time, ids []uuid.U
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	sort.Slice(ids, func(a, b int) bool { return ids[a].String() < ids[b].String() })
 	var rows []struct {
 		ID          uuid.UUID `db:"id"`
 		Attempts    int       `db:"attempts"`
@@ -285,5 +283,11 @@ func (v *verdicts) store(ctx context.Context, tx *sqlx.Tx, now time.Time, ids []
 	if _, err := tx.ExecContext(ctx, query("accounts_judge"), apps, users, failures, pq.Array(waits), locked, now); err != nil {
 		return fmt.Errorf("store budgets: %w", err)
 	}
-	return nil
+	var over []uuid.UUID
+	for k, j := range v.judged {
+		if j.State.Ended() {
+			over = append(over, ids[v.index[k]])
+		}
+	}
+	return withdraw(ctx, tx, now, over, "the challenge has ended") // nobody needs the code any more
 }

@@ -9,11 +9,13 @@ DECLARE
     r text;
 BEGIN
     FOREACH r IN ARRAY ARRAY['otpost_challenge', 'otpost_sms', 'otpost_email', 'otpost_verification', 'otpost_operator'] LOOP
-        BEGIN
-            EXECUTE format('CREATE ROLE %I NOLOGIN', r);
-        EXCEPTION WHEN duplicate_object OR unique_violation THEN
-            NULL; -- another database of this cluster made it
-        END;
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) THEN -- a database administrator may have made them before
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', r);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL; -- another database of this cluster made it just now
+            END;
+        END IF;
     END LOOP;
 END
 $$;
@@ -89,6 +91,7 @@ CREATE TABLE logins (
     app_id       integer NOT NULL,
     key          uuid NOT NULL,
     challenge_id uuid NOT NULL,
+    about        uuid NOT NULL,              -- keyed digest of user and session: a repeat must name the same
     outcome      text NOT NULL,
     reason       text NOT NULL DEFAULT '',
     retry_after  integer NOT NULL DEFAULT 0, -- seconds
@@ -96,7 +99,7 @@ CREATE TABLE logins (
     CONSTRAINT logins_once PRIMARY KEY (app_id, key),
     CONSTRAINT logins_outcome_known CHECK (outcome IN ('issued', 'skipped', 'refused'))
 );
-CREATE INDEX logins_age ON logins USING brin (created_at);
+CREATE INDEX logins_age ON logins (created_at);
 
 CREATE TABLE challenges (
     id           uuid NOT NULL,
@@ -125,7 +128,7 @@ CREATE TABLE challenges (
     created_at   timestamptz NOT NULL,
     expires_at   timestamptz NOT NULL,
     ended_at     timestamptz,
-    last_request uuid,                       -- keyless digest of the last request's idempotency id
+    last_request uuid,                       -- keyed digest of the last request that was judged, its answer included
     last_result  text,
     last_factor  text,                       -- that the last right answer proved
     CONSTRAINT challenges_pkey            PRIMARY KEY (id),
@@ -152,6 +155,19 @@ $$;
 -- +goose StatementEnd
 CREATE TRIGGER challenges_end_once BEFORE UPDATE OF state ON challenges
     FOR EACH ROW WHEN (OLD.state <> 'open' AND NEW.state <> OLD.state) EXECUTE FUNCTION challenges_end_once();
+
+-- A verdict is the verification worker's to give: who broke into the challenge worker, which has no code key, cannot let a login pass.
+-- +goose StatementBegin
+CREATE FUNCTION challenges_verdict_of_role() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'role % cannot end a challenge as %', current_user, NEW.state
+        USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'challenges_verdict_of_role';
+END
+$$;
+-- +goose StatementEnd
+CREATE TRIGGER challenges_verdict_of_role BEFORE UPDATE OF state ON challenges
+    FOR EACH ROW WHEN (NEW.state IN ('verified', 'exhausted', 'locked') AND OLD.state = 'open' AND current_user = 'otpost_challenge')
+    EXECUTE FUNCTION challenges_verdict_of_role();
 
 CREATE TABLE deliveries (
     challenge_id uuid NOT NULL,
@@ -182,8 +198,11 @@ CREATE TABLE outbox (
     id         text PRIMARY KEY,
     subject    text NOT NULL,
     payload    bytea NOT NULL,
-    created_at timestamptz NOT NULL
+    role       text NOT NULL DEFAULT current_user, -- whose it is: each role publishes its own, with its own rights
+    created_at timestamptz NOT NULL,
+    CONSTRAINT outbox_subject_of_app CHECK (subject ~ '^otpost\.app\.[a-z0-9-]{1,64}\.event\.[a-z_.]+$')
 );
+CREATE INDEX outbox_age ON outbox (role, created_at);
 
 -- Partitions: one a UTC day, by the time in the UUIDv7. Made and dropped under one advisory lock, by functions that run with the owner's rights,
 -- so that the worker which calls them needs none over tables.
@@ -223,8 +242,7 @@ $$;
 CREATE FUNCTION otpost_drop_partitions(before timestamptz) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
-    part    text;
-    dropped integer := 0;
+    part text;
 BEGIN
     IF before > now() - interval '1 hour' THEN
         RAISE EXCEPTION 'partitions of the last hour cannot be dropped' USING ERRCODE = 'invalid_parameter_value';
@@ -235,11 +253,12 @@ BEGIN
         WHERE i.inhparent IN ('challenges'::regclass, 'deliveries'::regclass)
           AND to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (before AT TIME ZONE 'UTC')::date
         ORDER BY 1
+        LIMIT 1 -- one a transaction, so that it holds one table for a moment only
     LOOP
         EXECUTE format('DROP TABLE %I', part);
-        dropped := dropped + 1;
+        RETURN 1;
     END LOOP;
-    RETURN dropped;
+    RETURN 0;
 END
 $$;
 -- +goose StatementEnd
@@ -250,6 +269,7 @@ DO $$
 BEGIN
     EXECUTE format('ALTER FUNCTION otpost_ensure_partitions(timestamptz, integer) SET search_path = %I, pg_temp', current_schema());
     EXECUTE format('ALTER FUNCTION otpost_drop_partitions(timestamptz) SET search_path = %I, pg_temp', current_schema());
+    ALTER FUNCTION otpost_drop_partitions(timestamptz) SET lock_timeout = '200ms'; -- all work queues behind it: rather try again later
 END
 $$;
 -- +goose StatementEnd
@@ -263,19 +283,22 @@ GRANT EXECUTE ON FUNCTION otpost_ensure_partitions(timestamptz, integer), otpost
 GRANT SELECT, INSERT (app_id, user_id, touched_at), UPDATE (touched_at) ON accounts TO otpost_challenge;
 GRANT SELECT (id, app_id, user_id, kind, state, sealed, mask, digits, created_at, last_used_at) ON factors TO otpost_challenge;
 GRANT SELECT, INSERT, DELETE ON logins TO otpost_challenge;
-GRANT SELECT, INSERT, UPDATE (state, ended_at, sends, next_send_at, factor) ON challenges TO otpost_challenge;
+GRANT SELECT, INSERT (id, app_id, user_id, session, login, factor, nonce, key_id, digits, amount, payee, locale, to_sms, mask_sms, to_email, mask_email,
+                      methods, max_attempts, sends, max_sends, next_send_at, created_at, expires_at),
+      UPDATE (state, ended_at, sends, next_send_at, factor, methods) ON challenges TO otpost_challenge;
 GRANT SELECT, INSERT, UPDATE (state, provider, reference, reason, swept, updated_at) ON deliveries TO otpost_challenge;
--- UPDATE of one column is what locking a row asks for.
-GRANT SELECT, INSERT, DELETE, UPDATE (created_at) ON outbox TO otpost_challenge, otpost_verification;
+GRANT SELECT, INSERT (id, subject, payload, created_at), DELETE, UPDATE (created_at) ON outbox TO otpost_challenge, otpost_verification;
 
 GRANT SELECT (challenge_id, attempt, channel, state, provider, reference, reason, claimed_at, tries, unsure, updated_at),
       UPDATE (state, provider, reference, reason, claimed_at, tries, unsure, updated_at) ON deliveries TO otpost_sms, otpost_email;
 
 GRANT SELECT, INSERT, UPDATE (failures, wait_until, locked_at, touched_at) ON accounts TO otpost_verification;
 GRANT SELECT, UPDATE (last_step, last_used_at) ON factors TO otpost_verification;
-GRANT SELECT (id, app_id, user_id, session, login, factor, nonce, key_id, digits, amount, payee, state, attempts, max_attempts, sends,
+GRANT SELECT (id, app_id, user_id, session, login, factor, nonce, key_id, digits, amount, payee, methods, state, attempts, max_attempts, sends,
               created_at, expires_at, ended_at, last_request, last_result, last_factor),
       UPDATE (state, attempts, ended_at, last_request, last_result, last_factor) ON challenges TO otpost_verification;
+-- What ends with an answer is not sent any more.
+GRANT SELECT (challenge_id, state), UPDATE (state, reason, updated_at) ON deliveries TO otpost_verification;
 
 GRANT INSERT, UPDATE ON apps TO otpost_operator;
 GRANT SELECT, INSERT, UPDATE, DELETE ON factors TO otpost_operator;
@@ -287,9 +310,15 @@ GRANT SELECT ON deliveries TO otpost_operator;
 -- A channel's worker sees the deliveries of its own channel only.
 ALTER TABLE deliveries ENABLE ROW LEVEL SECURITY;
 CREATE POLICY deliveries_all   ON deliveries TO otpost_challenge, otpost_operator USING (true) WITH CHECK (true);
+CREATE POLICY deliveries_withdrawn ON deliveries FOR SELECT TO otpost_verification USING (state IN ('queued', 'expired'));
+CREATE POLICY deliveries_withdraw  ON deliveries FOR UPDATE TO otpost_verification USING (state = 'queued') WITH CHECK (state = 'expired');
 CREATE POLICY deliveries_sms   ON deliveries TO otpost_sms   USING (channel = 'sms');
 CREATE POLICY deliveries_email ON deliveries TO otpost_email USING (channel = 'email');
 
+-- Each role sees its own events only.
+ALTER TABLE outbox ENABLE ROW LEVEL SECURITY;
+CREATE POLICY outbox_own ON outbox USING (role = current_user) WITH CHECK (role = current_user);
+
 -- +goose Down
 DROP TABLE outbox, deliveries, challenges, logins, factors, accounts, apps;
-DROP FUNCTION otpost_drop_partitions(timestamptz), otpost_ensure_partitions(timestamptz, integer), otpost_uuid_floor(timestamptz), challenges_end_once();
+DROP FUNCTION otpost_drop_partitions(timestamptz), otpost_ensure_partitions(timestamptz, integer), otpost_uuid_floor(timestamptz), challenges_end_once(), challenges_verdict_of_role();

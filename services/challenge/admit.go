@@ -28,7 +28,7 @@ func (w *Worker) admit(ctx context.Context, batch []*login) {
 	}
 	ask := make([]postgres.Admission, len(batch))
 	for i, l := range batch {
-		ask[i] = postgres.Admission{Account: postgres.Account{AppID: l.app.ID, User: l.User}, Key: l.key, Challenge: l.id}
+		ask[i] = postgres.Admission{Account: postgres.Account{AppID: l.app.ID, User: l.User}, Key: l.key, About: l.about, Challenge: l.id}
 	}
 	admitted, events, err := w.store.Admit(ctx, now, ask,
 		func(i int, u postgres.UserState) postgres.Decision { return batch[i].decide(u, keyID, now) },
@@ -41,7 +41,7 @@ func (w *Worker) admit(ctx context.Context, batch []*login) {
 		return
 	case postgres.Refused(err):
 		w.Logger.Error("the database refused a login", "app", batch[0].App, "error", err)
-		batch[0].fail(bus.Dead("internal: the database refused it: "+postgres.Constraint(err)), otp.AsProblem(err))
+		w.bury(ctx, batch[0], err)
 		return
 	case err != nil:
 		w.putBack(batch, "database", err)
@@ -49,6 +49,18 @@ func (w *Worker) admit(ctx context.Context, batch []*login) {
 	}
 	w.outbox.Send(events)
 	w.announce(ctx, batch, admitted, now)
+}
+
+// bury ends a login that the database refuses, which is a fault of our own: its app is told, and the message is kept.
+func (w *Worker) bury(ctx context.Context, l *login, err error) {
+	p := otp.AsProblem(err)
+	if l.msg != nil {
+		if failed := w.Bus.Publish(ctx, outbox.Out(l.refusal(p, w.Now()))); failed != nil {
+			l.fail(bus.Retry(bus.Backoff(l.msg.Tries), "the refusal could not be published"), p)
+			return
+		}
+	}
+	l.fail(bus.Dead("internal: the database refused it: "+postgres.Constraint(err)), p)
 }
 
 // withApps finds the apps of logins that came by request and answers those that have none.
@@ -109,71 +121,39 @@ func (w *Worker) aftermath(l *login, a postgres.Admitted, now time.Time) []postg
 		out = append(out, outbox.Entry(ended(l.App, s.ID, about(l.User, s.Session, s.Login), otp.Superseded, now)))
 	}
 	if l.request != nil {
-		out = append(out, outbox.Entry(l.outcomeEvent(a, now)))
+		out = append(out, outbox.Entry(l.outcomeEvent(a)))
 	}
 	return out
 }
 
-// A told is what the world hears of one decided login.
-type told struct {
-	out      []bus.Out
-	conflict bool // its id was used before, for another user or session
-}
-
 // announce publishes what follows from decided logins, and only then lets go of them.
 func (w *Worker) announce(ctx context.Context, batch []*login, admitted []postgres.Admitted, now time.Time) {
-	stored, err := w.repeated(ctx, admitted)
+	before, err := w.before(ctx, admitted)
 	if err != nil {
 		w.putBack(batch, "database", err)
 		return
 	}
-	all := make([]told, len(batch))
 	var out []bus.Out
 	for i, l := range batch {
-		all[i] = l.tell(&admitted[i], stored, now)
-		out = append(out, all[i].out...)
+		out = append(out, l.tell(&admitted[i], before, now)...)
 	}
 	if err := w.Bus.Publish(ctx, out...); err != nil {
 		w.putBack(batch, "publishing", err)
 		return
 	}
 	for i, l := range batch {
-		w.settle(l, admitted[i], all[i].conflict)
+		w.settle(l, admitted[i])
 	}
 }
 
-// tell completes a repeat from what is stored and says what is to be published.
-func (l *login) tell(a *postgres.Admitted, stored map[uuid.UUID]postgres.Challenge, now time.Time) (t told) {
-	if a.Deferred {
-		return t
-	}
-	answerable := true
-	if a.Repeat && a.Outcome == event.OutcomeIssued {
-		c := stored[a.ID]
-		if t.conflict = c.User != l.User || c.Session != l.Session; t.conflict {
-			if l.msg != nil {
-				t.out = append(t.out, outbox.Out(l.refusal(otp.InvalidField("id", conflictWords), now)))
-			}
-			return t
-		}
-		a.Challenge = fromStored(c)
-		answerable = c.State == otp.Open && now.Before(c.ExpiresAt)
-	}
-	if a.Outcome == event.OutcomeIssued && answerable { // also of a repeat: its first command may have been lost, and a second is never sent
-		if cmd, ok := firstCommand(l, a); ok {
-			t.out = append(t.out, commandOut(cmd, ""))
-		}
-	}
-	if l.msg != nil {
-		t.out = append(t.out, outbox.Out(l.outcomeEvent(*a, now)))
-	}
-	return t
+// A past is what is stored of logins that had been decided before.
+type past struct {
+	challenges map[uuid.UUID]postgres.Challenge
+	pending    map[uuid.UUID][]postgres.Overdue // deliveries without an outcome
 }
 
-const conflictWords = "was used before, for a login of another user or session"
-
-// repeated reads the challenges of logins that had been decided before.
-func (w *Worker) repeated(ctx context.Context, admitted []postgres.Admitted) (map[uuid.UUID]postgres.Challenge, error) {
+// before reads what is stored of repeated logins.
+func (w *Worker) before(ctx context.Context, admitted []postgres.Admitted) (p past, err error) {
 	var ids []uuid.UUID
 	for _, a := range admitted {
 		if a.Repeat && a.Outcome == event.OutcomeIssued {
@@ -181,17 +161,60 @@ func (w *Worker) repeated(ctx context.Context, admitted []postgres.Admitted) (ma
 		}
 	}
 	if len(ids) == 0 {
-		return nil, nil
+		return p, nil
 	}
-	return w.store.Details(ctx, ids)
+	if p.challenges, err = w.store.Details(ctx, ids); err != nil {
+		return p, err
+	}
+	pending, err := w.store.Pending(ctx, ids)
+	if err != nil {
+		return p, err
+	}
+	p.pending = make(map[uuid.UUID][]postgres.Overdue, len(pending))
+	for _, d := range pending {
+		p.pending[d.Challenge] = append(p.pending[d.Challenge], d)
+	}
+	return p, nil
 }
 
-func (w *Worker) settle(l *login, a postgres.Admitted, conflict bool) {
+// tell says what is to be published of a decided login. Of a repeat it is told again what was told before, and what has not gone out is ordered again: the
+// first telling may have been lost.
+func (l *login) tell(a *postgres.Admitted, p past, now time.Time) (out []bus.Out) {
+	switch {
+	case a.Deferred:
+		return nil
+	case a.Conflict:
+		if l.msg != nil {
+			out = append(out, outbox.Out(l.refusal(otp.InvalidField("id", conflictWords), now)))
+		}
+		return out
+	case a.Repeat && a.Outcome == event.OutcomeIssued:
+		c := p.challenges[a.ID]
+		a.Challenge = fromStored(c)
+		for _, d := range p.pending[a.ID] {
+			if cmd, ok := command(l.app, c, d.Channel, d.Number); ok && c.State == otp.Open && now.Before(c.ExpiresAt) {
+				out = append(out, commandOut(cmd, ""))
+			}
+		}
+	case a.Outcome == event.OutcomeIssued:
+		if cmd, ok := firstCommand(l, a); ok {
+			out = append(out, commandOut(cmd, ""))
+		}
+	}
+	if l.msg != nil {
+		out = append(out, outbox.Out(l.outcomeEvent(*a)))
+	}
+	return out
+}
+
+const conflictWords = "was used before, for a login of another user or session"
+
+func (w *Worker) settle(l *login, a postgres.Admitted) {
 	switch {
 	case a.Deferred:
 		l.fail(bus.Retry(100*time.Millisecond, "the same login is being decided elsewhere"), busy())
 		return
-	case conflict:
+	case a.Conflict:
 		l.fail(bus.Drop("refused: id "+conflictWords), otp.InvalidField("id", conflictWords))
 		return
 	}

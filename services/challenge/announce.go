@@ -18,8 +18,8 @@ func about(user, session, login string) event.About {
 }
 
 // outcomeEvent is the event of a decided login. Its id is the challenge's, so that telling it again is telling the same.
-func (l *login) outcomeEvent(a postgres.Admitted, now time.Time) event.Event {
-	e := event.Event{App: l.App, ID: a.ID.String() + "/" + a.Outcome, Time: now}
+func (l *login) outcomeEvent(a postgres.Admitted) event.Event {
+	e := event.Event{App: l.App, ID: a.ID.String() + "/" + a.Outcome, Time: a.At}
 	who := about(l.User, l.Session, l.ID)
 	switch {
 	case a.Outcome == event.OutcomeIssued && a.Challenge != nil:

@@ -60,7 +60,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w := &Worker{
 		Config: cfg, store: postgres.NewChallenges(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
-		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger), acts: make(chan struct{}, maxActs),
+		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now), acts: make(chan struct{}, maxActs),
 	}
 	w.logins = bus.NewBatcher(maxBatch, 2, w.admit, func(l *login, panicked any) {
 		w.Logger.Error("a login panicked", "app", l.App, "panic", fmt.Sprint(panicked))

@@ -25,6 +25,7 @@ type login struct {
 	request  *bus.Request
 
 	key, id                 uuid.UUID // of the login, of its challenge
+	about                   uuid.UUID // of its user and session
 	sealedPhone, sealedMail []byte
 }
 
@@ -76,10 +77,7 @@ func (w *Worker) read(ctx context.Context, m *bus.Msg) (*login, unfit) {
 	if parsed.User == "" {
 		return nil, unfit{msg: m, outcome: bus.Dead(p.Error())}
 	}
-	return nil, unfit{msg: m, outcome: bus.Drop("refused: " + p.Message), refusal: outbox.Out(event.Event{
-		App: name, Name: event.ChallengeRefused, ID: fmt.Sprintf("login/%d/%d/refused", m.Received.UnixNano(), m.Sequence), Time: w.Now(),
-		Data: event.Refused{User: parsed.User, Session: parsed.Session, Login: parsed.ID, Reason: string(p.Reason), Message: p.Message},
-	})}
+	return nil, unfit{msg: m, outcome: bus.Drop("refused: " + p.Message), refusal: outbox.Out((&login{Login: parsed, msg: m}).refusal(p, w.Now()))}
 }
 
 // refuse tells the apps of refused logins, all in one go, and settles what is unfit.
@@ -126,7 +124,7 @@ func (w *Worker) login(r *bus.Request) {
 	}
 }
 
-// identify gives a login its key and its challenge's id and seals its addresses.
+// identify gives a login the keyed digests that stand for it and its challenge's id, and seals its addresses.
 func (w *Worker) identify(l *login) error {
 	digest, err := w.Keys.Index("otpost/login/v1", []byte(l.App), []byte(l.ID))
 	if err != nil {
@@ -135,6 +133,11 @@ func (w *Worker) identify(l *login) error {
 	if l.Time.IsZero() {
 		l.Time = l.received
 	}
+	who, err := w.Keys.Index("otpost/login-about/v1", []byte(l.App), []byte(l.User), []byte(l.Session))
+	if err != nil {
+		return err
+	}
+	copy(l.about[:], who[:16])
 	copy(l.key[:], digest[:16])
 	var rest [32]byte
 	copy(rest[:], digest[16:])

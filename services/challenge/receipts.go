@@ -89,8 +89,7 @@ func (w *Worker) record(ctx context.Context, msgs []*bus.Msg, receipts []event.R
 
 // follow are the events of one receipt. The same receipt again brings the same events, under the same ids.
 func (w *Worker) follow(r event.Receipt, rec postgres.Recorded) []bus.Out {
-	app, ok := w.apps.ByID(rec.AppID)
-	if !rec.Known || !ok || rec.Delivery != r.State {
+	if !rec.Known || rec.Delivery != r.State {
 		return nil
 	}
 	name := event.ChallengeSent
@@ -109,14 +108,14 @@ func (w *Worker) follow(r event.Receipt, rec postgres.Recorded) []bus.Out {
 	who := about(rec.User, rec.Session, rec.Login)
 	ref := event.Command{Challenge: r.Challenge, Attempt: r.Attempt}.Reference()
 	out := []bus.Out{outbox.Out(event.Event{
-		App: app.Name, Name: name, ID: ref + "/" + string(r.State), Subject: r.Challenge.String(), Time: r.At,
+		App: rec.App, Name: name, ID: ref + "/" + string(r.State), Subject: r.Challenge.String(), Time: r.At,
 		Data: event.Delivery{
 			About: who, Challenge: r.Challenge.String(), Channel: string(r.Channel), Provider: r.Provider, Attempt: r.Attempt, Reason: reason,
 		},
 	})}
 	if name == event.ChallengeUndeliverable && rec.Challenge == otp.Undeliverable {
 		w.Metrics.Challenges.WithLabelValues(string(otp.Undeliverable)).Inc()
-		out = append(out, outbox.Out(ended(app.Name, r.Challenge, who, otp.Undeliverable, rec.EndedAt)))
+		out = append(out, outbox.Out(ended(rec.App, r.Challenge, who, otp.Undeliverable, rec.EndedAt)))
 	}
 	return out
 }

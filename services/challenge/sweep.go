@@ -28,8 +28,15 @@ func (s *Sweep) complete() error {
 	orDefault(&s.Grace, 30*time.Second)
 	orDefault(&s.Keep, 7*24*time.Hour)
 	orDefault(&s.PartitionsAhead, 3)
-	if s.Keep < 24*time.Hour {
+	switch {
+	case s.Every < 10*time.Millisecond || s.Every > time.Minute:
+		return fmt.Errorf("sweep-every: must be 10ms to 1m, not %s", s.Every)
+	case s.Grace < time.Second:
+		return fmt.Errorf("sweep-grace: must be at least 1s, not %s", s.Grace)
+	case s.Keep < 24*time.Hour:
 		return fmt.Errorf("keep: must be at least 24h, not %s", s.Keep)
+	case s.PartitionsAhead < 1 || s.PartitionsAhead > 60:
+		return fmt.Errorf("partitions-ahead: must be 1 to 60, not %d", s.PartitionsAhead)
 	}
 	return nil
 }
@@ -45,6 +52,7 @@ const (
 	sweepLimit  = 1000           // rows of one statement
 	loginMemory = 24 * time.Hour // how long the id of a login is known
 	upkeepEvery = time.Minute
+	recent      = time.Hour // how far back every round looks for what has expired; upkeep looks at all that is kept
 )
 
 // sweep ends what has expired and publishes what was left behind, until ctx ends. One worker does it at a time, whoever comes first.
@@ -59,7 +67,7 @@ func (w *Worker) sweep(ctx context.Context) error {
 		}
 		work := context.WithoutCancel(ctx)
 		_, err := w.store.Alone(work, func() error {
-			err := errors.Join(w.expire(work), w.republish(work), w.leftover(work))
+			err := errors.Join(w.expire(work, w.Now().Add(-recent)), w.republish(work))
 			if now := w.Now(); now.Sub(kept) >= upkeepEvery {
 				kept = now
 				err = errors.Join(err, w.upkeep(work, now))
@@ -72,13 +80,12 @@ func (w *Worker) sweep(ctx context.Context) error {
 	}
 }
 
-// expire ends challenges whose time is over.
-func (w *Worker) expire(ctx context.Context) error {
+// expire ends challenges of logins after since whose time is over.
+func (w *Worker) expire(ctx context.Context, since time.Time) error {
 	for {
 		now := w.Now()
-		events, err := w.store.Expire(ctx, now, sweepLimit, func(e postgres.Ended) postgres.OutboxEvent {
-			app, _ := w.apps.ByID(e.AppID)
-			return outbox.Entry(ended(app.Name, e.ID, about(e.User, e.Session, e.Login), otp.Expired, now))
+		events, err := w.store.Expire(ctx, now, since, sweepLimit, func(e postgres.Ended) postgres.OutboxEvent {
+			return outbox.Entry(ended(e.App, e.ID, about(e.User, e.Session, e.Login), otp.Expired, now))
 		})
 		if err != nil {
 			return err
@@ -108,22 +115,16 @@ func (w *Worker) republish(ctx context.Context) error {
 	var out []bus.Out
 	for _, l := range late {
 		c := found[l.Challenge]
-		app, known := w.apps.ByID(c.AppID)
-		if cmd, ok := command(app, c, l.Channel, l.Number); ok && known {
+		app, err := w.apps.ByID(ctx, c.AppID)
+		if err != nil {
+			return fmt.Errorf("the app of an overdue delivery: %w", err)
+		}
+		if cmd, ok := command(app, c, l.Channel, l.Number); ok {
 			out = append(out, commandOut(cmd, fmt.Sprintf("/again-%d", l.Swept)))
 		}
 	}
 	w.Logger.Warn("deliveries without an outcome are published again", "count", len(out))
 	return w.Bus.Publish(ctx, out...)
-}
-
-// leftover publishes events that a process committed and did not live to publish.
-func (w *Worker) leftover(ctx context.Context) error {
-	n, err := w.outbox.Left(ctx, w.Now())
-	if n > 0 {
-		w.Logger.Warn("events left in the outbox were published", "count", n)
-	}
-	return err
 }
 
 // upkeep makes partitions ahead, drops those behind, and forgets old logins.
@@ -132,9 +133,19 @@ func (w *Worker) upkeep(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	dropped, err := w.store.DropPartitions(ctx, now.Add(-w.Sweep.Keep))
-	if err != nil {
+	if err := w.expire(ctx, now.Add(-w.Sweep.Keep)); err != nil {
 		return err
+	}
+	dropped := 0
+	for {
+		n, err := w.store.DropPartition(ctx, now.Add(-w.Sweep.Keep))
+		dropped += n
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			break
+		}
 	}
 	forgotten := 0
 	for {

@@ -229,7 +229,11 @@ func TestAnswers(t *testing.T) {
 		s.expect("the code as totp", "wrong", 4, s.answer(c.Challenge, "named", code, map[string]any{"factor": "totp"}))
 		s.expect("the value of the app as sms", "wrong", 3, s.answer(c.Challenge, "named", s.totpValue(secret), map[string]any{"factor": "sms"}))
 		s.expect("the code as email", "wrong", 2, s.answer(c.Challenge, "named", code, map[string]any{"factor": "email"}))
-		s.expect("the code as a backup code", "wrong", 1, s.answer(c.Challenge, "named", code, map[string]any{"factor": "backup_code"}))
+		if _, problem := request[event.VerifyReply](s, event.VerbVerify, map[string]any{
+			"challenge": c.Challenge, "session": "session of named", "code": code, "factor": "backup_code",
+		}); problem != "invalid" || s.attempts(c.Challenge) != 3 {
+			t.Errorf("the code as a backup code, which no user has yet: %q after %d attempts, want invalid after 3", problem, s.attempts(c.Challenge))
+		}
 		if r := s.answer(c.Challenge, "named", code, map[string]any{"factor": "sms"}); r.Result != "verified" || r.Factor != "sms" {
 			t.Errorf("the code as sms: %+v", r)
 		}
@@ -341,9 +345,9 @@ func TestAnswers(t *testing.T) {
 		once := map[string]any{"request": "r-1"}
 		s.expect("wrong", "wrong", 4, s.answer(c.Challenge, "repeater", wrongCode(code), once))
 		s.expect("wrong again", "wrong", 4, s.answer(c.Challenge, "repeater", wrongCode(code), once))
-		s.expect("the same request with the right code", "wrong", 4, s.answer(c.Challenge, "repeater", code, once))
-		if n := otposttest.Get[int](t, s.db, `SELECT failures FROM accounts WHERE user_id = 'repeater'`); n != 1 {
-			t.Errorf("%d failures on the account, want 1", n)
+		s.expect("the same id with another answer", "wrong", 3, s.answer(c.Challenge, "repeater", wrongCode(wrongCode(code)), once))
+		if n := otposttest.Get[int](t, s.db, `SELECT failures FROM accounts WHERE user_id = 'repeater'`); n != 2 {
+			t.Errorf("%d failures on the account, want 2", n)
 		}
 		first := s.answer(c.Challenge, "repeater", code, map[string]any{"request": "r-2"})
 		s.clock.Advance(time.Second)
@@ -351,10 +355,14 @@ func TestAnswers(t *testing.T) {
 		if first.Result != "verified" || fmt.Sprint(first) != fmt.Sprint(again) {
 			t.Errorf("verified as %+v, again as %+v", first, again)
 		}
+		s.expect("the same id with a wrong answer", "unknown", 0, s.answer(c.Challenge, "repeater", wrongCode(code), map[string]any{"request": "r-2"}))
+		s.expect("the same id with another transaction", "unknown", 0, s.answer(c.Challenge, "repeater", code, map[string]any{
+			"request": "r-2", "transaction": map[string]any{"amount": "9999 EUR", "payee": "Mallory"},
+		}))
 		s.expect("another request", "unknown", 0, s.answer(c.Challenge, "repeater", code, map[string]any{"request": "r-3"}))
 		s.expect("a stranger's same request", "unknown", 0, s.answer(c.Challenge, "repeater", code, map[string]any{"request": "r-2", "session": "x"}))
-		if n := s.attempts(c.Challenge); n != 2 {
-			t.Errorf("%d attempts were taken, want 2", n)
+		if n := s.attempts(c.Challenge); n != 3 {
+			t.Errorf("%d attempts were taken, want 3", n)
 		}
 	})
 

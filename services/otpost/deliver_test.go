@@ -450,7 +450,7 @@ func TestSweeper(t *testing.T) {
 		App: "demo", Name: event.ChallengeSkipped, ID: "left behind", Time: s.clock.Now(),
 		Data: event.Skipped{About: event.About{User: "u", Session: "s", Login: "l"}, Reason: "no_factor"},
 	}
-	s.db.Exec(t, `INSERT INTO outbox (id, subject, payload, created_at) VALUES ($1, $2, $3, $4)`, left.ID, event.EventSubject("demo", left.Name),
+	s.db.Exec(t, `INSERT INTO outbox (id, subject, payload, created_at, role) VALUES ($1, $2, $3, $4, 'otpost_challenge')`, left.ID, event.EventSubject("demo", left.Name),
 		left.Encode(), s.clock.Now().Add(-6*time.Second))
 	if e := s.heard.Wait(t, event.ChallengeSkipped, nil); e.ID != left.ID {
 		t.Errorf("heard %s", e.ID)

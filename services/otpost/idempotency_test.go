@@ -40,3 +40,34 @@ func TestSameIDForAnotherUser(t *testing.T) {
 		}
 	}
 }
+
+// A login that was skipped for one user lets nobody else pass: not another user, not another session, in whichever way it comes.
+func TestSkippedIDForAnotherUser(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.run(bus.RoleChallenge)
+	ask := func(user, session string, data map[string]any) (event.LoginReply, string) {
+		body := map[string]any{"id": "request-1", "user": user, "session": session}
+		for k, v := range data {
+			body[k] = v
+		}
+		return request[event.LoginReply](s, event.VerbLogin, body)
+	}
+	for range 2 {
+		if r, problem := ask("mallory", "m", nil); r.Outcome != "skipped" || r.Reason != "no_factor" {
+			t.Fatalf("a user without a factor: %+v %s", r, problem)
+		}
+	}
+	for _, other := range [][2]string{{"victim", "v"}, {"victim", "m"}, {"mallory", "v"}} {
+		if r, problem := ask(other[0], other[1], bySMS(1)); problem != "invalid" || r.Outcome != "" {
+			t.Errorf("the same id for %v: %+v %s, want invalid", other, r, problem)
+		}
+	}
+	body := bySMS(1)
+	body["session"] = "m"
+	s.publish("request-1", "victim", body)
+	e := s.heard.Wait(t, event.ChallengeRefused, nil)
+	if r := otposttest.Decode[event.Refused](t, e); r.User != "victim" || r.Reason != "invalid" {
+		t.Errorf("the same id as an event: %+v", r)
+	}
+}

@@ -15,7 +15,7 @@ type streamFlags struct {
 	StreamReplicas   int           `default:"1" help:"Copies of each stream: 1, or 3 on a cluster."`
 	StreamWorkAge    time.Duration `default:"24h" help:"How long what nobody consumed is kept."`
 	StreamEventsAge  time.Duration `default:"168h" help:"How long apps can read events back."`
-	StreamDeadAge    time.Duration `default:"720h" help:"How long dead letters are kept."`
+	StreamDeadAge    time.Duration `default:"168h" help:"How long dead letters are kept."`
 	StreamMaxBytes   int64         `default:"1073741824" help:"Most bytes of each of the five streams; the server sets them aside."`
 	StreamDuplicates time.Duration `default:"2m" help:"How long a message id is known to a stream."`
 	StreamPerApp     int64         `default:"500000" help:"Most logins of one app that may wait; more are refused."`

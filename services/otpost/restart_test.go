@@ -258,7 +258,7 @@ func TestSecondSignal(t *testing.T) {
 		return &inbox.TwilioFault{Delay: 30 * time.Second}
 	})
 	s.run(bus.RoleChallenge)
-	p := s.start(bus.RoleSMS, "", "--send-timeout=40s")
+	p := s.start(bus.RoleSMS, "", "--send-timeout=40s", "--lease=60s")
 	s.begin("alice", bySMS(1))
 	otposttest.Eventually(t, "the provider has been asked", func() bool { return asked.Load() == 1 })
 	p.signal(t, syscall.SIGTERM)

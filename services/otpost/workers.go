@@ -36,10 +36,14 @@ func (c *challengeCmd) Run(r *run) error {
 }
 
 func (c *challengeCmd) build(p parts) (runner, error) {
-	return challenge.New(challenge.Config{
+	w, err := challenge.New(challenge.Config{
 		DB: p.db, Bus: p.bus, Keys: p.keys, Metrics: p.metrics, Logger: p.log, Now: time.Now, Version: microVersion,
 		Sweep: challenge.Sweep{Every: c.SweepEvery, Grace: c.SweepGrace, Keep: c.Keep, PartitionsAhead: c.PartitionsAhead},
 	})
+	if err != nil {
+		return nil, fmt.Errorf("--%w", err)
+	}
+	return w, nil
 }
 
 type verificationCmd struct {

@@ -2,6 +2,7 @@ package verification
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/otpost/otpost/pkg/otp"
@@ -24,7 +25,7 @@ type openedTOTP struct {
 func (w *Worker) prepare(a *answer, c postgres.Case) (material, error) {
 	var m material
 	ch := c.Challenge
-	if _, sent := ch.Factor.Channel(); sent && ch.Sends > 0 && (a.Factor == "" || a.Factor == ch.Factor) {
+	if _, sent := ch.Factor.Channel(); sent && ch.Sends > 0 && channelOf(ch, a.Factor) {
 		prf, err := w.Keys.CodePRF(ch.KeyID)
 		if err != nil {
 			return m, fmt.Errorf("code key: %w", err)
@@ -52,6 +53,15 @@ func (w *Worker) prepare(a *answer, c postgres.Case) (material, error) {
 		return m, failed
 	}
 	return m, nil
+}
+
+// channelOf reports whether an answer that names a factor, or none, may be the challenge's code: it has one code, over whichever of its channels it went.
+func channelOf(ch postgres.Answerable, factor otp.FactorKind) bool {
+	if factor == "" || factor == ch.Factor {
+		return true
+	}
+	_, channel := factor.Channel()
+	return channel && slices.Contains(ch.Methods, string(factor))
 }
 
 // compare tells by which factor an answer is right, "" for a wrong one. Every way in which it could be right is tried before it returns, so that its

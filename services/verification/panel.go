@@ -1,7 +1,7 @@
 package verification
 
 import (
-	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -28,6 +28,10 @@ func (p *panel) Wants(i int, c postgres.Case) bool {
 		return false
 	}
 	a := p.answers[i]
+	if a.Factor == otp.FactorHOTP || a.Factor == otp.FactorBackupCode { // no user has one yet
+		a.problem = otp.InvalidField("factor", "must be one that the user has: sms, email or totp")
+		return false
+	}
 	var err error
 	if a.material, err = p.worker.prepare(a, c); err != nil {
 		p.worker.Logger.Error("an answer cannot be checked by this worker", "challenge", c.Challenge.ID, "error", err)
@@ -39,16 +43,32 @@ func (p *panel) Wants(i int, c postgres.Case) bool {
 
 // repeats reports whether this very request was judged before.
 func (p *panel) repeats(i int, c postgres.Case) bool {
-	r := p.answers[i].Request
-	return r != "" && c.Challenge.LastRequest == requestDigest(r)
+	d := p.digest(i, c)
+	return d != uuid.Nil && c.Challenge.LastRequest == d
 }
 
-// requestDigest shortens an idempotency id to what a row keeps. It needs no key: the id is no secret.
-func requestDigest(id string) uuid.UUID {
-	if id == "" {
+// digest tells one request from any other: its idempotency id with all that it asks. It is keyed, like the code itself, because an answer of a few digits
+// could be guessed from a digest without. The zero UUID stands for a request that has no id, or that this worker has no key for.
+func (p *panel) digest(i int, c postgres.Case) uuid.UUID {
+	a := p.answers[i]
+	if a.Request == "" {
 		return uuid.Nil
 	}
-	sum := sha256.Sum256([]byte(id))
+	prf, err := p.worker.Keys.CodePRF(c.Challenge.KeyID)
+	if err != nil {
+		return uuid.Nil
+	}
+	var b []byte
+	for _, f := range [...][]byte{
+		[]byte("otpost/request/v1"), c.Challenge.ID[:], []byte(a.Request), []byte(a.Digits), []byte(a.Factor), a.Transaction.Digest(),
+	} {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(f))) //nolint:gosec // bounded by the size of a request
+		b = append(b, f...)
+	}
+	sum, err := prf(b)
+	if err != nil {
+		return uuid.Nil
+	}
 	return uuid.UUID(sum[:16])
 }
 
@@ -72,7 +92,7 @@ func (p *panel) Refuse(i int, c postgres.Case, found bool) {
 		r.Result, r.AttemptsLeft = string(otp.Expired), 0
 	case c.Budget.Locked, c.Budget.Wait(p.now) > 0:
 		r.Result = string(otp.Locked)
-	default: // its attempts went between the look and the claim
+	default: // it has no attempts left; one that takes the last ends as exhausted, so this does not come up
 		r.Result, r.AttemptsLeft = string(otp.Exhausted), 0
 	}
 	a.reply = r
@@ -97,7 +117,7 @@ func (p *panel) Judge(i int, c postgres.Case) (postgres.Judgement, bool) {
 	a.reply = event.VerifyReply{AttemptsLeft: c.Left}
 	p.verified(&a.reply, c.Challenge.User, factor, p.now)
 	return postgres.Judgement{
-		State: otp.Verified, Result: a.reply.Result, Factor: string(factor), Request: requestDigest(a.Request), Budget: c.Budget.Succeed(), Advance: advance,
+		State: otp.Verified, Result: a.reply.Result, Factor: string(factor), Request: p.digest(i, c), Budget: c.Budget.Succeed(), Advance: advance,
 	}, true
 }
 
@@ -109,7 +129,7 @@ func (p *panel) verified(r *event.VerifyReply, user string, factor otp.FactorKin
 }
 
 func (p *panel) wrong(i int, c postgres.Case) postgres.Judgement {
-	j := postgres.Judgement{State: otp.Open, Result: event.ResultWrong, Request: requestDigest(p.answers[i].Request), Budget: c.Budget.Fail(p.now)}
+	j := postgres.Judgement{State: otp.Open, Result: event.ResultWrong, Request: p.digest(i, c), Budget: c.Budget.Fail(p.now)}
 	switch {
 	case j.Budget.Locked:
 		j.State = otp.Locked
@@ -129,23 +149,23 @@ func (p *panel) Outbox(i int, c postgres.Case, j postgres.Judgement) []postgres.
 	ch, app := c.Challenge, p.answers[i].App
 	who := event.About{User: ch.User, Session: ch.Session, Login: ch.Login}
 	id := ch.ID.String()
-	make1 := func(name event.Name, tail string, data any) postgres.OutboxEvent {
+	entry := func(name event.Name, tail string, data any) postgres.OutboxEvent {
 		return outbox.Entry(event.Event{App: app, Name: name, ID: id + "/" + tail, Subject: id, Time: p.now, Data: data})
 	}
 	if j.State == otp.Verified {
-		return []postgres.OutboxEvent{make1(event.ChallengeVerified, "verified", event.VerifiedData{
+		return []postgres.OutboxEvent{entry(event.ChallengeVerified, "verified", event.VerifiedData{
 			About: who, Challenge: id, Factor: j.Factor, AMR: otp.FactorKind(j.Factor).AMR(), VerifiedAt: event.Time(p.now),
 		})}
 	}
 	left := p.answers[i].reply.AttemptsLeft
-	out := []postgres.OutboxEvent{make1(event.ChallengeFailed, fmt.Sprintf("failed-%d", ch.Attempts+1), event.Failed{
+	out := []postgres.OutboxEvent{entry(event.ChallengeFailed, fmt.Sprintf("failed-%d", ch.Attempts+1), event.Failed{
 		About: who, Challenge: id, Factor: string(ch.Factor), AttemptsLeft: left,
 	})}
 	if reason, over := event.EndReason(j.State); over {
-		out = append(out, make1(event.ChallengeEnded, "ended", event.Ended{About: who, Challenge: id, Reason: reason}))
+		out = append(out, entry(event.ChallengeEnded, "ended", event.Ended{About: who, Challenge: id, Reason: reason}))
 	}
 	if j.State == otp.Locked {
-		out = append(out, make1(event.AccountLocked, "account-locked", event.AccountLockedData{
+		out = append(out, entry(event.AccountLocked, "account-locked", event.AccountLockedData{
 			User: ch.User, Session: ch.Session, Login: ch.Login, Challenge: id, Failures: j.Budget.Failures,
 		}))
 	}

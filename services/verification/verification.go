@@ -48,8 +48,8 @@ type Worker struct {
 
 const (
 	maxBatch = 256
-	// maxRounds bounds how many answers of one account may queue behind each other in a batch; more are told to come again.
-	maxRounds = 64
+	// maxRounds bounds how often an answer may give way to another one of its account; then it is told to come again.
+	maxRounds = 256
 )
 
 // An answer is one request in hand.
@@ -58,6 +58,7 @@ type answer struct {
 	app     postgres.App
 	request *bus.Request
 
+	rounds   int      // that it has waited
 	material material // what it is compared with
 	reply    event.VerifyReply
 	problem  *otp.Problem // takes the reply's place
@@ -67,7 +68,7 @@ type answer struct {
 func New(cfg Config) *Worker {
 	w := &Worker{
 		Config: cfg, store: postgres.NewVerifications(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
-		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger),
+		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now),
 	}
 	w.answers = bus.NewBatcher(maxBatch, 2, w.judge, func(a *answer, panicked any) {
 		w.Logger.Error("an answer panicked", "app", a.App, "challenge", a.Challenge, "panic", fmt.Sprint(panicked))
@@ -116,16 +117,17 @@ func busy(words string) *otp.Problem {
 	return &otp.Problem{Reason: otp.Busy, Message: words, RetryAfter: time.Second}
 }
 
-// judge answers a batch. Of each account one answer is judged in a transaction; a further one of the same account waits for the next round,
-// and delays nobody else.
+// judge answers a batch. Of each account one answer is judged in a transaction; a further one of the same account goes back into the queue, behind what
+// has come meanwhile: whoever floods one account delays nobody else.
 func (w *Worker) judge(ctx context.Context, batch []*answer) {
 	batch = w.withApps(ctx, batch)
-	for round := 0; len(batch) > 0; round++ {
-		if round == maxRounds {
-			w.fail(batch, busy("too many answers for one account at once; send this one again"))
-			return
+	if len(batch) == 0 {
+		return
+	}
+	for _, a := range w.round(ctx, batch) {
+		if a.rounds++; a.rounds == maxRounds || !w.answers.Add(a) {
+			a.request.Fail(busy("too many answers for one account at once; send this one again"))
 		}
-		batch = w.round(ctx, batch)
 	}
 }
 

@@ -28,6 +28,12 @@ SELECT id, name, display_name, origin, locale, digits, life_seconds, attempts, s
 FROM apps
 WHERE name = $1
 
+-- name: app_by_id
+SELECT id, name, display_name, origin, locale, digits, life_seconds, attempts, sends, cooldown_seconds, open_challenges, totp_skew,
+       channels, no_factor, created_at, updated_at
+FROM apps
+WHERE id = $1
+
 -- name: factor_insert
 INSERT INTO factors (id, app_id, user_id, kind, label, sealed, mask, algorithm, digits, period, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)

@@ -23,7 +23,8 @@ ORDER BY attempt
 -- name: challenge_resend
 -- The whole rule in one statement: two resends at once cannot both pass. What was sent last is what the challenge asks for from then on.
 UPDATE challenges
-SET sends = sends + 1, factor = $6, next_send_at = $4::timestamptz + make_interval(secs => $5)
+SET sends = sends + 1, factor = $6, methods = CASE WHEN factor = $6 THEN methods ELSE array_append(array_remove(methods, $6), factor) END,
+    next_send_at = $4::timestamptz + make_interval(secs => $5)
 WHERE id = $1 AND app_id = $2 AND session = $3 AND state = 'open' AND expires_at > $4 AND sends < max_sends AND next_send_at <= $4
 RETURNING sends
 
@@ -39,35 +40,51 @@ UPDATE deliveries d
 SET state = r.state, provider = r.provider, reason = r.reason, updated_at = $7::timestamptz,
     reference = CASE WHEN r.reference = '' THEN d.reference ELSE r.reference END
 FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[]) AS r (challenge_id, attempt, state, provider, reference, reason)
-WHERE d.challenge_id = r.challenge_id AND d.attempt = r.attempt
+WHERE d.challenge_id = r.challenge_id AND d.attempt = r.attempt AND d.challenge_id = ANY ($1::uuid[]) -- prunes partitions; a join does not
   AND (   d.state IN ('queued', 'sending', 'unconfirmed')
        OR (d.state = 'accepted' AND r.state IN ('delivered', 'undelivered', 'failed'))
        OR (d.state = 'expired' AND r.state IN ('accepted', 'delivered')))
 
 -- name: challenges_lock
+-- Before an update of several: an update alone takes them in no order that one could rely on.
 SELECT id FROM challenges WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
 
 -- name: challenges_undeliverable
--- Over when nothing is under way any more and nothing has gone out.
+-- Over when nothing is under way, nothing has gone out, and nothing is left to try: no other channel with an address, or no sends; no authenticator.
 UPDATE challenges c
 SET state = 'undeliverable', ended_at = $2
 WHERE c.id = ANY ($1::uuid[]) AND c.state = 'open'
   AND NOT EXISTS (SELECT 1 FROM deliveries d
-                  WHERE d.challenge_id = c.id AND d.state IN ('queued', 'sending', 'accepted', 'delivered', 'unconfirmed'))
+                  WHERE d.challenge_id = c.id AND d.challenge_id = ANY ($1::uuid[])
+                    AND d.state IN ('queued', 'sending', 'accepted', 'delivered', 'unconfirmed'))
+  AND c.factor <> 'totp' AND NOT 'totp' = ANY (c.methods)
+  AND (c.sends >= c.max_sends
+       OR NOT EXISTS (SELECT 1 FROM unnest(c.methods) AS m (channel)
+                      WHERE NOT EXISTS (SELECT 1 FROM deliveries t
+                                        WHERE t.challenge_id = c.id AND t.challenge_id = ANY ($1::uuid[]) AND t.channel = m.channel)))
 RETURNING c.id
 
 -- name: receipts_context
-SELECT c.id, c.app_id, c.user_id, c.session, c.login, c.state, c.ended_at, d.attempt, d.state AS delivery_state
+SELECT c.id, a.name AS app, c.user_id, c.session, c.login, c.state, c.ended_at, d.attempt, d.state AS delivery_state
 FROM unnest($1::uuid[], $2::smallint[]) AS r (challenge_id, attempt)
-JOIN challenges c ON c.id = r.challenge_id
-JOIN deliveries d ON d.challenge_id = r.challenge_id AND d.attempt = r.attempt
+JOIN challenges c ON c.id = r.challenge_id AND c.id = ANY ($1::uuid[])
+JOIN deliveries d ON d.challenge_id = r.challenge_id AND d.attempt = r.attempt AND d.challenge_id = ANY ($1::uuid[])
+JOIN apps a ON a.id = c.app_id
+
+-- name: deliveries_pending_of
+SELECT d.challenge_id, d.attempt, d.channel
+FROM deliveries d
+WHERE d.challenge_id = ANY ($1::uuid[]) AND d.state IN ('queued', 'sending')
 
 -- name: challenges_expire
+-- Between two ids, so that a round looks into the partitions of these days and not into all.
 UPDATE challenges c
 SET state = 'expired', ended_at = $1
-FROM (SELECT id FROM challenges WHERE state = 'open' AND expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS due
-WHERE c.id = due.id
-RETURNING c.id, c.app_id, c.user_id, c.session, c.login
+FROM (SELECT id FROM challenges
+      WHERE state = 'open' AND expires_at <= $1 AND id >= $3::uuid AND id < $4::uuid
+      ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS due, apps a
+WHERE c.id = due.id AND a.id = c.app_id AND c.id >= $3::uuid AND c.id < $4::uuid
+RETURNING c.id, a.name AS app, c.user_id, c.session, c.login
 
 -- name: deliveries_overdue
 -- Deliveries without an outcome for longer each time: a command that the stream lost is published again, one that waits in a long queue not too often.
@@ -77,8 +94,9 @@ FROM (SELECT p.challenge_id, p.attempt
       FROM deliveries p JOIN challenges c ON c.id = p.challenge_id
       WHERE p.state IN ('queued', 'sending') AND p.updated_at < $1::timestamptz - make_interval(secs => $2 * power(2, p.swept))
         AND c.state = 'open' AND c.expires_at > $1
+        AND p.challenge_id >= $4::uuid AND p.challenge_id < $5::uuid AND c.id >= $4::uuid AND c.id < $5::uuid
       ORDER BY p.updated_at LIMIT $3 FOR UPDATE OF p SKIP LOCKED) AS late
-WHERE d.challenge_id = late.challenge_id AND d.attempt = late.attempt
+WHERE d.challenge_id = late.challenge_id AND d.attempt = late.attempt AND d.challenge_id >= $4::uuid AND d.challenge_id < $5::uuid
 RETURNING d.challenge_id, d.attempt, d.channel, d.swept
 
 -- name: logins_forget

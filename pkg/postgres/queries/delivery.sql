@@ -6,7 +6,7 @@ UPDATE deliveries d
 SET state = 'sending', claimed_at = $3::timestamptz, updated_at = $3, tries = d.tries + 1,
     unsure = d.unsure + CASE WHEN d.state = 'sending' THEN 1 ELSE 0 END
 FROM unnest($1::uuid[], $2::smallint[]) AS w (challenge_id, attempt)
-WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt
+WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt AND d.challenge_id = ANY ($1::uuid[]) -- prunes partitions; a join does not
   AND (d.state = 'queued' OR (d.state = 'sending' AND d.unsure = 0 AND d.claimed_at <= $3::timestamptz - make_interval(secs => $4)))
 RETURNING d.challenge_id, d.attempt, d.tries, d.unsure
 
@@ -14,24 +14,28 @@ RETURNING d.challenge_id, d.attempt, d.tries, d.unsure
 SELECT d.challenge_id, d.attempt, d.state, d.provider, d.reference, d.reason, d.claimed_at, d.unsure, d.tries, d.updated_at
 FROM unnest($1::uuid[], $2::smallint[]) AS w (challenge_id, attempt)
 JOIN deliveries d USING (challenge_id, attempt)
+WHERE d.challenge_id = ANY ($1::uuid[])
 
 -- name: deliveries_release
--- Known not to have gone out: free to be claimed again.
+-- Known not to have gone out: free to be claimed again. Only by the claim that it was granted to: tries tells one claim from the next.
 UPDATE deliveries d
-SET state = 'queued', updated_at = $3
-FROM unnest($1::uuid[], $2::smallint[]) AS w (challenge_id, attempt)
-WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt AND d.state = 'sending'
+SET state = 'queued', updated_at = $4
+FROM unnest($1::uuid[], $2::smallint[], $3::smallint[]) AS w (challenge_id, attempt, tries)
+WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt AND d.challenge_id = ANY ($1::uuid[]) AND d.state = 'sending' AND d.tries = w.tries
 
 -- name: deliveries_unsure
 -- It may have gone out: the one further try is due at once, without waiting for the lease.
 UPDATE deliveries d
-SET claimed_at = to_timestamp(0), updated_at = $3
-FROM unnest($1::uuid[], $2::smallint[]) AS w (challenge_id, attempt)
-WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt AND d.state = 'sending'
+SET claimed_at = to_timestamp(0), updated_at = $4
+FROM unnest($1::uuid[], $2::smallint[], $3::smallint[]) AS w (challenge_id, attempt, tries)
+WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt AND d.challenge_id = ANY ($1::uuid[]) AND d.state = 'sending' AND d.tries = w.tries
 
 -- name: deliveries_finish
--- The outcome is on record before anybody is told: a command that comes again finds it and sends nothing.
+-- The outcome is on record before anybody is told: a command that comes again finds it and sends nothing. tries is that of the claim, or -1 for an outcome
+-- that needed none.
 UPDATE deliveries d
-SET state = o.state, provider = o.provider, reference = o.reference, reason = o.reason, updated_at = $7
-FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[]) AS o (challenge_id, attempt, state, provider, reference, reason)
-WHERE d.challenge_id = o.challenge_id AND d.attempt = o.attempt AND d.state IN ('queued', 'sending')
+SET state = o.state, provider = o.provider, reference = o.reference, reason = o.reason, updated_at = $8
+FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::smallint[])
+     AS o (challenge_id, attempt, state, provider, reference, reason, tries)
+WHERE d.challenge_id = o.challenge_id AND d.attempt = o.attempt AND d.challenge_id = ANY ($1::uuid[]) AND d.state IN ('queued', 'sending')
+  AND (d.tries = o.tries OR (o.tries < 0 AND (d.state = 'queued' OR o.state = 'unconfirmed')))

@@ -8,7 +8,7 @@ ON CONFLICT (app_id, user_id) DO UPDATE SET touched_at = excluded.touched_at
 RETURNING app_id, user_id, failures, wait_until, locked_at
 
 -- name: logins_known
-SELECT l.app_id, l.key, l.challenge_id, l.outcome, l.reason, l.retry_after
+SELECT l.app_id, l.key, l.challenge_id, l.about, l.outcome, l.reason, l.retry_after, l.created_at
 FROM unnest($1::integer[], $2::uuid[]) AS t (app_id, key)
 JOIN logins l USING (app_id, key)
 
@@ -21,17 +21,17 @@ WHERE f.state = 'active'
 ORDER BY f.created_at, f.id
 
 -- name: challenges_open_of_users
--- Open ones are young: the id's time prunes the partitions.
+-- Open ones are young: the time in their ids prunes the partitions.
 SELECT c.app_id, c.user_id, c.id, c.session, c.login
 FROM unnest($1::integer[], $2::text[]) AS t (app_id, user_id)
 JOIN challenges c USING (app_id, user_id)
-WHERE c.state = 'open' AND c.expires_at > $3::timestamptz AND c.id >= $4::uuid
+WHERE c.state = 'open' AND c.expires_at > $3::timestamptz AND c.id >= $4::uuid AND c.id < $5::uuid
 ORDER BY c.created_at, c.id
 
 -- name: logins_insert
-INSERT INTO logins (app_id, key, challenge_id, outcome, reason, retry_after, created_at)
-SELECT a, k, c, o, r, w, $7::timestamptz
-FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::integer[]) AS t (a, k, c, o, r, w)
+INSERT INTO logins (app_id, key, challenge_id, outcome, reason, retry_after, created_at, about)
+SELECT a, k, c, o, r, w, $7::timestamptz, b
+FROM unnest($1::integer[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::integer[], $8::uuid[]) AS t (a, k, c, o, r, w, b)
 ORDER BY a, k
 ON CONFLICT ON CONSTRAINT logins_once DO NOTHING
 RETURNING app_id, key
@@ -71,5 +71,15 @@ ON CONFLICT (id) DO NOTHING
 DELETE FROM outbox WHERE id = ANY ($1::text[])
 
 -- name: outbox_left
--- What a process committed and did not live to publish. Locked, so that one sweeper publishes it; the rest skip it.
-SELECT id, subject, payload FROM outbox WHERE created_at < $1 ORDER BY created_at LIMIT 500 FOR UPDATE SKIP LOCKED
+-- What a process committed and did not live to publish; the policy shows a role its own.
+SELECT id, subject, payload FROM outbox WHERE role = current_user AND created_at < $1 ORDER BY created_at LIMIT $2
+
+-- name: outbox_postpone
+-- What no stream took goes to the end of the queue, so that it holds nothing else up.
+UPDATE outbox SET created_at = $2 WHERE id = ANY ($1::text[])
+
+-- name: outbox_lock
+SELECT pg_try_advisory_lock(hashtext('otpost.outbox.' || current_user))
+
+-- name: outbox_unlock
+SELECT pg_advisory_unlock(hashtext('otpost.outbox.' || current_user))

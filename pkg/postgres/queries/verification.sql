@@ -1,18 +1,28 @@
 -- Judging a batch of answers: one transaction.
 
 -- name: challenges_for_answers
-SELECT c.id, c.app_id, c.user_id, c.session, c.login, c.factor, c.nonce, c.key_id, c.digits, c.amount, c.payee, c.state, c.attempts,
+SELECT c.id, c.app_id, c.user_id, c.session, c.login, c.factor, c.nonce, c.key_id, c.digits, c.amount, c.payee, c.methods, c.state, c.attempts,
        c.max_attempts, c.sends, c.expires_at, c.ended_at, c.last_request, c.last_result,
        c.last_factor
 FROM challenges c
 WHERE c.id = ANY ($1::uuid[])
+
+-- name: challenges_for_verdicts
+-- The same, taken in order until the end of the transaction: what is decided on is what is changed.
+SELECT c.id, c.app_id, c.user_id, c.session, c.login, c.factor, c.nonce, c.key_id, c.digits, c.amount, c.payee, c.methods, c.state, c.attempts,
+       c.max_attempts, c.sends, c.expires_at, c.ended_at, c.last_request, c.last_result,
+       c.last_factor
+FROM challenges c
+WHERE c.id = ANY ($1::uuid[])
+ORDER BY c.id
+FOR NO KEY UPDATE
 
 -- name: attempts_claim
 -- Claim before compare: an answer that gets no row back is not compared.
 UPDATE challenges c
 SET attempts = c.attempts + 1
 FROM unnest($1::uuid[]) AS w (id)
-WHERE c.id = w.id AND c.state = 'open' AND c.expires_at > $2 AND c.attempts < c.max_attempts
+WHERE c.id = w.id AND c.id = ANY ($1::uuid[]) AND c.state = 'open' AND c.expires_at > $2 AND c.attempts < c.max_attempts
 RETURNING c.id, c.attempts, c.max_attempts
 
 -- name: totp_of_users
@@ -35,7 +45,7 @@ UPDATE challenges c
 SET state = w.state, ended_at = CASE WHEN w.state = 'open' THEN NULL ELSE $5::timestamptz END, last_request = w.request::uuid,
     last_result = w.result, last_factor = w.factor
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $6::text[]) AS w (id, state, request, result, factor)
-WHERE c.id = w.id AND c.state = 'open'
+WHERE c.id = w.id AND c.id = ANY ($1::uuid[]) AND c.state = 'open'
 RETURNING c.id
 
 -- name: accounts_judge

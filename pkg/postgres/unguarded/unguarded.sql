@@ -35,3 +35,11 @@ SET last_step = w.step, last_used_at = $3::timestamptz
 FROM unnest($1::uuid[], $2::bigint[]) AS w (id, step)
 WHERE f.id = w.id
 RETURNING f.id
+
+-- name: challenges_for_verdicts_unguarded
+-- Reads what is decided on and does not keep it from changing.
+SELECT c.id, c.app_id, c.user_id, c.session, c.login, c.factor, c.nonce, c.key_id, c.digits, c.amount, c.payee, c.methods, c.state, c.attempts,
+       c.max_attempts, c.sends, c.expires_at, c.ended_at, c.last_request, c.last_result,
+       c.last_factor
+FROM challenges c
+WHERE c.id = ANY ($1::uuid[])
