@@ -35,7 +35,7 @@ type policyFlags struct {
 	Cooldown       *time.Duration `help:"Pause between sends; 10s to 10m."`
 	OpenChallenges *int           `help:"Open challenges of a user; 1 to 10, the oldest gives way."`
 	TOTPSkew       *int           `name:"totp-skew" help:"Steps of clock difference accepted; 0 to 2."`
-	Channels       *string        `help:"Factors to ask for, best first, separated by commas: totp, sms, email."`
+	Channels       *string        `help:"Which factor to ask for where neither login nor user says, best first, separated by commas: totp, sms, email. An order, not a bar."`
 	NoFactor       *string        `help:"What becomes of a login of a user without factor and address: skip or refuse."`
 }
 
