@@ -64,7 +64,7 @@ func (b *Bus) Consume(ctx context.Context, c Consumption) error {
 	if c.Lanes <= 0 {
 		c.Lanes = 2
 	}
-	w := &consuming{Consumption: c, bus: b, queue: make(chan *Msg, 2*c.MaxBatch), in: map[*Msg]struct{}{}, ackWait: AckWait}
+	w := &consuming{Consumption: c, bus: b, queue: make(chan *Msg, c.MaxBatch), in: map[*Msg]struct{}{}, ackWait: AckWait}
 	w.settled.L = &w.mu
 
 	work := context.WithoutCancel(ctx) // what is in hand is finished
@@ -85,7 +85,9 @@ func (b *Bus) Consume(ctx context.Context, c Consumption) error {
 	return nil
 }
 
-// pull moves messages from NATS to the queue until ctx ends.
+// pull moves messages from NATS to the queue until ctx ends. Beside the batches that the lanes have in hand, up to MaxBatch messages wait in
+// the queue and up to MaxBatch in the client's own buffer. Those in hand and in the queue are kept alive; those in the buffer are not known
+// here yet, so where the lanes are so slow that one waits there for longer than AckWait, NATS delivers it once more.
 func (w *consuming) pull(ctx context.Context) {
 	for ctx.Err() == nil {
 		var cons jetstream.Consumer
@@ -103,7 +105,7 @@ func (w *consuming) pull(ctx context.Context) {
 		w.ackWait = cons.CachedInfo().Config.AckWait
 		w.mu.Unlock()
 		lost := make(chan error, 1)
-		cc, err := cons.Consume(func(m jetstream.Msg) { w.take(m) }, jetstream.PullMaxMessages(2*w.MaxBatch),
+		cc, err := cons.Consume(func(m jetstream.Msg) { w.take(m) }, jetstream.PullMaxMessages(w.MaxBatch),
 			jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 				select {
 				case lost <- err:

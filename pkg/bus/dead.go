@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,14 +24,18 @@ const (
 	HeaderTruncated = "Otpost-Truncated" // its length in bytes, where only its beginning is kept
 )
 
-// maxDeadBody bounds, in bytes, how much of a body a dead letter keeps: with its headers it must fit into a message.
-const maxDeadBody = 256 << 10
+// maxDeadBody bounds, in bytes, how much of a body a dead letter keeps. Whatever a worker could process after a retry fits; of a larger one,
+// which is refused each time, the beginning is only there to be looked at.
+const maxDeadBody = event.MaxBody
 
 // ErrNoLetter says that there is no such dead letter.
 var ErrNoLetter = errors.New("no such dead letter")
 
 // ErrTruncated says that a dead letter holds only the beginning of its message and cannot be put back.
 var ErrTruncated = errors.New("only its beginning was kept, so it cannot be retried; drop it")
+
+// ErrForeign says that the subject of a dead letter is none on which its stream is published to, so that it cannot be put back.
+var ErrForeign = errors.New("its subject is not one of its stream's own, so it cannot be retried; drop it")
 
 // A Letter is a dead letter.
 type Letter struct {
@@ -117,7 +122,8 @@ func (b *Bus) DeadLetter(ctx context.Context, id uint64) (Letter, error) {
 	return letter(m), nil
 }
 
-// RetryDead puts a dead letter back where it was published and removes it from the dead letters. It returns ErrNoLetter or ErrTruncated.
+// RetryDead puts a dead letter back where it was published and removes it from the dead letters. It returns ErrNoLetter, ErrTruncated or
+// ErrForeign where there is nothing that it may put back.
 func (b *Bus) RetryDead(ctx context.Context, id uint64) (Letter, error) {
 	l, err := b.DeadLetter(ctx, id)
 	if err != nil {
@@ -126,10 +132,33 @@ func (b *Bus) RetryDead(ctx context.Context, id uint64) (Letter, error) {
 	if l.Truncated {
 		return l, ErrTruncated
 	}
+	if !ownSubject(l.Stream, l.Subject) {
+		return l, ErrForeign
+	}
 	if err := b.Publish(ctx, Out{Subject: l.Subject, Data: l.Body, ID: fmt.Sprintf("retry/%d/%d", id, l.Last.UnixNano())}); err != nil {
 		return l, fmt.Errorf("put dead letter %d back: %w", id, err)
 	}
 	return l, b.DropDead(ctx, id)
+}
+
+// ownSubject reports whether messages of a stream are published to the subject. An app can make the server store a message under another one,
+// and the operator, who puts letters back, may publish to all of them.
+func ownSubject(stream, subject string) bool {
+	switch stream {
+	case StreamLogins:
+		app, ok := event.AppOf(subject)
+		return ok && subject == event.LoginSubject(app)
+	case StreamWork:
+		return oneToken(strings.CutPrefix(subject, event.WorkPrefix))
+	case StreamReceipts:
+		return oneToken(strings.CutPrefix(subject, event.ReceiptPrefix))
+	}
+	return false // nobody takes messages from another
+}
+
+// oneToken reports whether what followed a subject's prefix is one literal token.
+func oneToken(rest string, found bool) bool {
+	return found && rest != "" && !strings.ContainsAny(rest, ".*> \t\r\n")
 }
 
 // DropDead removes a dead letter for good. It returns ErrNoLetter where there is none.

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/event"
 )
 
 // bury makes dead letters of messages.
@@ -111,7 +115,7 @@ func TestOfALargeMessageTheBeginningIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := letters[0]
-	if !d.Truncated || d.Size != len(body) || len(d.Body) != 256<<10 || !strings.HasPrefix(body, string(d.Body)) {
+	if !d.Truncated || d.Size != len(body) || len(d.Body) != event.MaxBody || !strings.HasPrefix(body, string(d.Body)) {
 		t.Errorf("kept are %d bytes of %d, truncated %v", len(d.Body), d.Size, d.Truncated)
 	}
 	if _, err := l.operator.RetryDead(t.Context(), d.ID); !errors.Is(err, bus.ErrTruncated) {
@@ -119,6 +123,72 @@ func TestOfALargeMessageTheBeginningIsKept(t *testing.T) {
 	}
 	if l.left(bus.StreamDead) != 1 || l.left(bus.StreamWork) != 0 {
 		t.Error("the refused retry moved it")
+	}
+}
+
+// TestRetryDeadPutsNothingBackUnderAForeignSubject: what says where a letter came from is not trusted with the operator's permissions.
+func TestRetryDeadPutsNothingBackUnderAForeignSubject(t *testing.T) {
+	l := newLine(t)
+	held := func() map[string]uint64 {
+		out := map[string]uint64{}
+		for _, s := range []string{bus.StreamLogins, bus.StreamWork, bus.StreamReceipts, bus.StreamEvents} {
+			out[s] = l.left(s)
+		}
+		return out
+	}
+	for i, tc := range []struct {
+		stream, subject string
+		own             bool
+	}{
+		{bus.StreamLogins, "otpost.app.demo.login", true},
+		{bus.StreamWork, "otpost.work.email", true},
+		{bus.StreamReceipts, "otpost.receipt.sms", true},
+		{bus.StreamLogins, "otpost.app.demo.event.challenge.verified", false},
+		{bus.StreamLogins, "otpost.app.demo.rpc.verify", false},
+		{bus.StreamLogins, "otpost.app.demo.login.more", false},
+		{bus.StreamLogins, "otpost.app.*.login", false},
+		{bus.StreamLogins, "otpost.app..login", false},
+		{bus.StreamLogins, "otpost.work.sms", false},
+		{bus.StreamLogins, "$JS.API.STREAM.PURGE.OTPOST_WORK", false},
+		{bus.StreamLogins, "", false},
+		{bus.StreamWork, "otpost.app.demo.login", false},
+		{bus.StreamWork, "otpost.receipt.sms", false},
+		{bus.StreamWork, "otpost.work.", false},
+		{bus.StreamWork, "otpost.work.*", false},
+		{bus.StreamWork, "otpost.work.>", false},
+		{bus.StreamWork, "otpost.work.sms.more", false},
+		{bus.StreamReceipts, "otpost.work.sms", false},
+		{bus.StreamReceipts, "otpost.receipt.sms.more", false},
+		{bus.StreamEvents, "otpost.app.demo.event.challenge.verified", false},
+		{bus.StreamDead, "otpost.dead.OTPOST_WORK", false},
+	} {
+		err := l.operator.Publish(t.Context(), bus.Out{
+			Subject: event.DeadPrefix + tc.stream, Data: []byte("body"), ID: fmt.Sprint("letter ", i), Header: nats.Header{bus.HeaderSubject: {tc.subject}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		letters, _, err := l.operator.DeadLetters(t.Context(), 0, 2)
+		if err != nil || len(letters) != 1 || letters[0].Subject != tc.subject {
+			t.Fatalf("letters %+v, %v", letters, err)
+		}
+		want := held()
+		if tc.own {
+			want[tc.stream]++
+			if _, err := l.operator.RetryDead(t.Context(), letters[0].ID); err != nil {
+				t.Errorf("%s of %s: %v", tc.subject, tc.stream, err)
+			}
+		} else {
+			if _, err := l.operator.RetryDead(t.Context(), letters[0].ID); !errors.Is(err, bus.ErrForeign) {
+				t.Errorf("%q of %s: %v, want ErrForeign", tc.subject, tc.stream, err)
+			}
+			if err := l.operator.DropDead(t.Context(), letters[0].ID); err != nil { // it is still there
+				t.Fatal(err)
+			}
+		}
+		if got := held(); !maps.Equal(got, want) {
+			t.Errorf("after %q of %s the streams hold %v, want %v", tc.subject, tc.stream, got, want)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/otpost/otpost/pkg/event"
 )
 
 // Account is the NATS account of otpost's own workers. All streams live in it.
@@ -65,6 +67,9 @@ type grant struct {
 // Nobody but the operator may create a stream or a consumer. The body of a create request is free, and with a deliver_subject in it a
 // consumer writes stored messages to any subject of the account, so no subject permission could hold its creator.
 //
+// Events are granted by name: apps let a user in on challenge.verified, and only the role that has seen the answer may say so. Each role
+// publishes what it has left in the outbox itself.
+//
 // One limit stays within Account: NATS does not check the reply subject of a request, so a worker that has been taken over can have streams
 // and other workers send their answers to any subject there. It cannot choose what these say, and workers refuse what does not parse. From
 // an app's account nothing of the kind is possible, because replies return to the account that asked.
@@ -73,7 +78,13 @@ var grants = []grant{
 	{RoleChallenge, pulls, "OTPOST_RECEIPTS/challenge", "what providers say of deliveries"},
 	{RoleChallenge, publishes, "otpost.work.sms", "delivery commands"},
 	{RoleChallenge, publishes, "otpost.work.email", "delivery commands"},
-	{RoleChallenge, publishes, "otpost.app.*.event.>", "events to apps"},
+	{RoleChallenge, publishes, toApps(event.ChallengeIssued), "tells apps of a new challenge"},
+	{RoleChallenge, publishes, toApps(event.ChallengeSkipped), "tells apps that none is needed"},
+	{RoleChallenge, publishes, toApps(event.ChallengeRefused), "tells apps that there will be none"},
+	{RoleChallenge, publishes, toApps(event.ChallengeSent), "tells apps of a delivery"},
+	{RoleChallenge, publishes, toApps(event.ChallengeDelivered), "tells apps of a delivery"},
+	{RoleChallenge, publishes, toApps(event.ChallengeUndeliverable), "tells apps of a delivery"},
+	{RoleChallenge, publishes, toApps(event.ChallengeEnded), "tells apps of an end without an answer"},
 	{RoleChallenge, publishes, "otpost.dead.OTPOST_LOGINS", "logins that cannot be processed"},
 	{RoleChallenge, publishes, "otpost.dead.OTPOST_RECEIPTS", "receipts that cannot be processed"},
 	{RoleChallenge, serves, "otpost.app.*.rpc.login", "logins by request"},
@@ -90,7 +101,10 @@ var grants = []grant{
 	{RoleEmail, publishes, "otpost.dead.OTPOST_WORK", "commands that cannot be processed"},
 
 	{RoleVerification, serves, "otpost.app.*.rpc.verify", "answers to check"},
-	{RoleVerification, publishes, "otpost.app.*.event.>", "events to apps"},
+	{RoleVerification, publishes, toApps(event.ChallengeVerified), "tells apps of a right answer"},
+	{RoleVerification, publishes, toApps(event.ChallengeFailed), "tells apps of a wrong answer"},
+	{RoleVerification, publishes, toApps(event.ChallengeEnded), "tells apps of an end after wrong answers"},
+	{RoleVerification, publishes, toApps(event.AccountLocked), "tells apps of too many wrong answers"},
 
 	{RoleOperator, requests, "$JS.API.>", "declares streams and consumers, reads dead letters"},
 	{RoleOperator, publishes, "$JS.ACK.>", "acknowledges what it has read"},
@@ -105,6 +119,9 @@ var grants = []grant{
 	{RoleApp, subscribes, "otpost.app.<app>.event.>", "its events, while it is connected"},
 	{RoleApp, pulls, "OTPOST_EVENTS/<app>", "its events, none missed; the operator has made the consumer"},
 }
+
+// toApps is the subject of an event to any app.
+func toApps(name event.Name) string { return event.EventSubject("*", name) }
 
 // Permissions are the subjects of one NATS user. What is not listed is denied.
 type Permissions struct {

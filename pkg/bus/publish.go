@@ -18,40 +18,90 @@ type Out struct {
 }
 
 // Publish hands all messages to their streams and returns when each is acknowledged. On an error some may have been taken: publishing all of
-// them again does no harm.
+// them again does no harm. The error tells each different failure once, however many messages met it.
 func (b *Bus) Publish(ctx context.Context, out ...Out) error {
+	var failed []error
+	told := map[string]bool{}
+	for _, err := range b.PublishEach(ctx, out...) {
+		if err != nil && !told[err.Error()] {
+			told[err.Error()] = true
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// PublishEach hands all messages to their streams, as Publish does, and returns what became of each, in their order: nil where a stream has
+// acknowledged it. One that fails keeps no other from being published, but after one that timed out, or once ctx has ended, no more is waited
+// for. A message with an error may have been taken nevertheless: publishing it again does no harm.
+func (b *Bus) PublishEach(ctx context.Context, out ...Out) []error {
 	if len(out) == 0 {
 		return nil
 	}
+	results := make([]error, len(out))
 	if err := b.Connected(); err != nil {
-		return err
+		fill(results, err)
+		return results
 	}
-	acks := make([]jetstream.PubAckFuture, 0, len(out))
-	var failed error
-	for _, o := range out {
-		m := &nats.Msg{Subject: o.Subject, Data: o.Data, Header: o.Header}
-		opts := []jetstream.PublishOpt{jetstream.WithStallWait(publishTimeout)}
+	acks := b.send(out, results)
+	var stop error // why no more is waited for
+	for i, ack := range acks {
+		if results[i] != nil {
+			continue // it was not sent
+		}
+		taken, failed := ack.Ok(), ack.Err()
+		if stop == nil {
+			select {
+			case <-taken:
+				continue
+			case err := <-failed:
+				results[i] = fmt.Errorf("publish to %s: %w", out[i].Subject, err)
+				if errors.Is(err, jetstream.ErrAsyncPublishTimeout) { // the rest will not fare better
+					stop = fmt.Errorf("publish: not waited for after another: %w", err)
+				}
+				continue
+			case <-ctx.Done():
+				stop = fmt.Errorf("publish: %w", ctx.Err())
+			}
+		}
+		select { // what has come all the same
+		case <-taken:
+		case err := <-failed:
+			results[i] = fmt.Errorf("publish to %s: %w", out[i].Subject, err)
+		default:
+			results[i] = stop
+		}
+	}
+	return results
+}
+
+// send sends the messages and returns where their acknowledgements will come. Of one that could not be sent it writes the error to results.
+func (b *Bus) send(out []Out, results []error) []jetstream.PubAckFuture {
+	acks, msgs := make([]jetstream.PubAckFuture, len(out)), make([]nats.Msg, len(out))
+	opts := append(make([]jetstream.PublishOpt, 0, 2), jetstream.WithStallWait(publishTimeout))
+	for i, o := range out {
+		m := &msgs[i]
+		m.Subject, m.Data, m.Header = o.Subject, o.Data, o.Header
+		opts = opts[:1]
 		if o.ID != "" {
 			opts = append(opts, jetstream.WithMsgID(o.ID))
 		}
 		ack, err := b.js.PublishMsgAsync(m, opts...)
-		if err != nil {
-			failed = fmt.Errorf("publish to %s: %w", o.Subject, err)
+		if err == nil {
+			acks[i] = ack
+			continue
+		}
+		results[i] = fmt.Errorf("publish to %s: %w", o.Subject, err)
+		if errors.Is(err, jetstream.ErrTooManyStalledMsgs) { // each of the rest would wait as long
+			fill(results[i+1:], fmt.Errorf("publish: not sent after another: %w", err))
 			break
 		}
-		acks = append(acks, ack)
 	}
-	for _, ack := range acks {
-		select {
-		case <-ack.Ok():
-		case err := <-ack.Err():
-			failed = errors.Join(failed, fmt.Errorf("publish to %s: %w", ack.Msg().Subject, err))
-		case <-ctx.Done():
-			return errors.Join(failed, fmt.Errorf("publish: %w", ctx.Err()))
-		}
-		if failed != nil && errors.Is(failed, jetstream.ErrAsyncPublishTimeout) {
-			break // the rest will not fare better
-		}
+	return acks
+}
+
+func fill(results []error, err error) {
+	for i := range results {
+		results[i] = err
 	}
-	return failed
 }

@@ -29,18 +29,20 @@ type StreamSettings struct {
 	Replicas   int           // 1 or 3; three survive the loss of a server
 	WorkMaxAge time.Duration // of what nobody consumed: logins, commands, receipts
 	EventsAge  time.Duration // how long apps can read events back
-	DeadAge    time.Duration
+	DeadAge    time.Duration // how long dead letters are kept; they hold what apps sent, addresses included
 	MaxBytes   int64         // a stream; a full one refuses what is published, it drops nothing. Events and dead letters drop their oldest
 	Duplicates time.Duration // window in which a message id is known
 	AckWait    time.Duration
-	MaxInHand  int   // messages of a consumer delivered and not yet settled
-	PerApp     int64 // logins of one app that may wait; more are refused, so that no app fills the stream for all
+	MaxInHand  int // messages of a consumer delivered and not yet settled
+	// PerApp is how many logins of one app may wait; more are refused. It bounds messages, not their bytes: an app that sends large ones can
+	// still fill the stream up to MaxBytes, and then the logins of every app are refused until some are worked off.
+	PerApp int64
 }
 
 // DefaultStreamSettings are safe on one server.
 func DefaultStreamSettings() StreamSettings {
 	return StreamSettings{
-		Replicas: 1, WorkMaxAge: 24 * time.Hour, EventsAge: 7 * 24 * time.Hour, DeadAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30,
+		Replicas: 1, WorkMaxAge: 24 * time.Hour, EventsAge: 7 * 24 * time.Hour, DeadAge: 7 * 24 * time.Hour, MaxBytes: 1 << 30,
 		Duplicates: 2 * time.Minute, AckWait: AckWait, MaxInHand: 10000, PerApp: 500_000,
 	}
 }

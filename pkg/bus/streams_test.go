@@ -123,28 +123,3 @@ func TestStreamSettingsCheck(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// The same id twice is one message; what cannot be delivered to any stream is an error, and so is a bus that is away.
-func TestPublish(t *testing.T) {
-	l := newLine(t)
-	l.publish("a", "b", "a")
-	if n := l.left(bus.StreamWork); n != 2 {
-		t.Errorf("%d messages of two ids", n)
-	}
-	out := make([]bus.Out, 1000)
-	for i := range out {
-		out[i] = bus.Out{Subject: "otpost.work.email", ID: fmt.Sprint(i)}
-	}
-	if err := l.challenge.Publish(t.Context(), out...); err != nil || l.left(bus.StreamWork) != 1002 {
-		t.Errorf("a thousand at once: %v, %d in the stream", err, l.left(bus.StreamWork))
-	}
-	if err := l.operator.Publish(t.Context(), bus.Out{Subject: "otpost.nowhere"}); err == nil {
-		t.Error("what no stream takes was acknowledged")
-	}
-	l.nats.Stop(t)
-	otposttest.Eventually(t, "the connection to be lost", func() bool { return l.challenge.Connected() != nil })
-	if err := l.challenge.Publish(t.Context(), bus.Out{Subject: "otpost.work.sms"}); !errors.Is(err, bus.ErrNotConnected) {
-		t.Errorf("without a server: %v", err)
-	}
-	l.nats.Start(t)
-}

@@ -33,8 +33,8 @@ func TestAppsCannotReachOtherSubjectsByWayOfReplies(t *testing.T) {
 	demo := w.connect("app_demo")
 	targets := []string{"otpost.work.sms", "otpost.receipt.sms", "otpost.app.other.login", "otpost.app.other.event.challenge.verified", "_INBOX.other"}
 	for _, target := range targets {
-		w.publish(verification, "otpost.app.demo.event.x", "forged")
-		w.publish(verification, "otpost.app.demo.event.x", "forged")
+		w.publish(verification, "otpost.app.demo.event.challenge.verified", "forged")
+		w.publish(verification, "otpost.app.demo.event.challenge.verified", "forged")
 		for _, ask := range []string{"otpost.app.demo.rpc.verify", "otpost.app.demo.login", "$JS.API.CONSUMER.INFO.OTPOST_EVENTS.demo"} {
 			if err := demo.PublishRequest(ask, target, nil); err != nil {
 				t.Fatal(err)
@@ -211,7 +211,7 @@ func TestChannelWorkersKeepApart(t *testing.T) {
 // do; the message must still name the app that did it.
 func TestAppsOwnEventsInTheLoginStreamStayTheirs(t *testing.T) {
 	w := newWorld(t)
-	w.publish(w.connect("verification"), "otpost.app.demo.event.x", "event")
+	w.publish(w.connect("verification"), "otpost.app.demo.event.challenge.verified", "event")
 	demo := w.connect("app_demo")
 	if err := errors.Join(demo.PublishRequest("$JS.API.CONSUMER.MSG.NEXT.OTPOST_EVENTS.demo", "otpost.app.demo.login", []byte(`{"batch":1}`)),
 		demo.FlushTimeout(patience)); err != nil {
