@@ -28,8 +28,9 @@ func (o *Outbox) Sent(ctx context.Context, ids []string) error {
 // outboxPage bounds the events that are read at once.
 const outboxPage = 500
 
-// Left hands publish what the role's processes left in the outbox before a time, oldest first and page by page, and removes what publish took: it returns an error or nil for
-// each event. What was not taken goes to the end of the queue. Left returns how many events were published; it does nothing where another process is at it.
+// Left hands publish what the role's processes left in the outbox before a time, oldest first and page by page, and removes what publish
+// took: it returns an error or nil for each event. What was not taken goes to the end of the queue. Left returns how many events were
+// published; it does nothing where another process is at it.
 func (o *Outbox) Left(ctx context.Context, now, before time.Time, publish func([]OutboxEvent) []error) (n int, err error) {
 	_, err = o.db.alone(ctx, "outbox_lock", "outbox_unlock", func() error {
 		for {
