@@ -33,16 +33,20 @@ func TestAnAppJustCreatedIsFoundAtOnce(t *testing.T) {
 	t.Parallel()
 	db := otposttest.Postgres(t)
 	c := newCache(t, db) // does not run: what it finds it looks up
-	if _, ok := c.ByID(1); ok {
-		t.Error("an empty cache knows an app")
+	if a, err := c.ByID(t.Context(), 1); !errors.Is(err, postgres.ErrNoApp) {
+		t.Errorf("of no app: %+v, %v", a, err)
 	}
 	want := db.App(t, "demo")
+	if a, err := c.ByID(t.Context(), want.ID); err != nil || a.Name != "demo" {
+		t.Errorf("by its number: %+v, %v", a, err)
+	}
+	c = newCache(t, db)
 	got, err := c.Get(t.Context(), "demo")
 	if err != nil || got.ID != want.ID || got.DisplayName != want.DisplayName || fmt.Sprint(got.Policy) != fmt.Sprint(want.Policy) {
 		t.Errorf("found %+v, %v; want %+v", got, err, want)
 	}
-	if a, ok := c.ByID(want.ID); !ok || a.Name != "demo" {
-		t.Errorf("by its number: %+v, %v", a, ok)
+	if a, err := c.ByID(t.Context(), want.ID); err != nil || a.Name != "demo" {
+		t.Errorf("by its number: %+v, %v", a, err)
 	}
 }
 
@@ -68,7 +72,7 @@ func TestAChangeIsSeen(t *testing.T) {
 	app := db.App(t, "demo")
 	c := newCache(t, db)
 	run(t, c)
-	otposttest.Eventually(t, "the first reading", func() bool { _, ok := c.ByID(app.ID); return ok })
+	otposttest.Eventually(t, "the first reading", func() bool { _, err := c.ByID(t.Context(), app.ID); return err == nil })
 	app.DisplayName, app.Policy.Attempts = "Changed", 3
 	if err := postgres.NewApps(db.Role("operator")).Update(t.Context(), app); err != nil {
 		t.Fatal(err)
@@ -90,13 +94,19 @@ func TestWhatIsKnownServesWithoutTheDatabase(t *testing.T) {
 	app := db.App(t, "demo")
 	c := newCache(t, db)
 	run(t, c)
-	otposttest.Eventually(t, "the first reading", func() bool { _, ok := c.ByID(app.ID); return ok })
+	otposttest.Eventually(t, "the first reading", func() bool { _, err := c.ByID(t.Context(), app.ID); return err == nil })
 	db.Stop(t)
 	if _, err := c.Get(t.Context(), "demo"); err != nil {
 		t.Errorf("a known app: %v", err)
 	}
 	if _, err := c.Get(t.Context(), "unknown"); err == nil || errors.Is(err, postgres.ErrNoApp) {
 		t.Errorf("of an app that cannot be looked up it says %v", err)
+	}
+	if a, err := c.ByID(t.Context(), app.ID); err != nil || a.Name != "demo" {
+		t.Errorf("a known number: %+v, %v", a, err)
+	}
+	if _, err := c.ByID(t.Context(), app.ID+1); err == nil || errors.Is(err, postgres.ErrNoApp) {
+		t.Errorf("of a number that cannot be looked up it says %v", err)
 	}
 	db.Start(t)
 	otposttest.Eventually(t, "the database to be asked again", func() bool { _, err := c.Get(t.Context(), "other"); return errors.Is(err, postgres.ErrNoApp) })

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"fmt"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -46,7 +47,7 @@ func TestAdmitStoresWhatWasDecided(t *testing.T) {
 	c, want := b.detail(out[0].ID), b.fresh()
 	if c.User != "u" || c.Session != want.Session || string(c.Nonce) != string(want.Nonce) || c.KeyID != want.KeyID || c.Transaction != nil ||
 		string(c.ToSMS) != string(want.ToSMS) || string(c.ToEmail) != string(want.ToEmail) || c.MaxAttempts != 5 || c.MaxSends != 3 || c.Sends != 1 ||
-		c.State != otp.Open || !c.CreatedAt.Equal(now) || !c.ExpiresAt.Equal(want.ExpiresAt) || !c.NextSendAt.Equal(want.NextSendAt) || len(c.Methods) != 2 {
+		c.State != otp.Open || !c.CreatedAt.Equal(now) || !c.ExpiresAt.Equal(want.ExpiresAt) || !c.NextSendAt.Equal(want.NextSendAt) || len(c.Methods) != 1 {
 		t.Errorf("stored as %+v", c)
 	}
 	if d := b.status(out[0].ID).Deliveries; len(d) != 1 || d[0].Number != 1 || d[0].Channel != otp.SMS || d[0].Mask != want.MaskSMS || d[0].State != otp.DeliveryQueued {
@@ -68,7 +69,10 @@ func TestAdmitStoresWhatWasDecided(t *testing.T) {
 		t.Fatal(events, err)
 	}
 	for i, a := range again {
-		if !a.Repeat || a.Challenge != nil || a.ID != out[i].ID || a.Outcome != out[i].Outcome || a.Reason != out[i].Reason || a.RetryAfter != out[i].RetryAfter {
+		if !out[i].At.Equal(now) || !a.At.Equal(now) {
+			t.Errorf("decided at %s and %s, want %s", out[i].At, a.At, now)
+		}
+		if !a.Repeat || a.Conflict || a.Challenge != nil || a.ID != out[i].ID || a.Outcome != out[i].Outcome || a.Reason != out[i].Reason || a.RetryAfter != out[i].RetryAfter {
 			t.Errorf("the repeat of %+v is %+v", out[i], a)
 		}
 	}
@@ -129,9 +133,10 @@ func TestAdmitTakesTheSameLoginTwiceInABatchOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if calls != 2 || len(events) != 2 || out[0].Repeat || out[1].Repeat || !out[2].Repeat || !out[3].Repeat || out[2].ID != out[0].ID {
+	if calls != 2 || len(events) != 2 || out[0].Repeat || out[1].Repeat || !out[2].Repeat || out[2].ID != out[0].ID || !out[2].At.Equal(b.clock.Now()) {
 		t.Errorf("%d decisions, %d events: %+v", calls, len(events), out)
 	}
+	wantConflict(t, out[3])
 	if n := otposttest.Get[int](t, b.db, "SELECT count(*) FROM challenges"); n != 2 {
 		t.Errorf("%d challenges, want 2", n)
 	}
@@ -211,10 +216,61 @@ func TestTheSameLoginFiftyTimesAtOnceIsOneChallenge(t *testing.T) {
 	}
 }
 
+// wantConflict checks that a repeat for another user is told nothing of the login that it met.
+func wantConflict(t *testing.T, a postgres.Admitted) {
+	t.Helper()
+	if want := (postgres.Admitted{Conflict: true}); !reflect.DeepEqual(a, want) {
+		t.Errorf("another's repeat is told %+v", a)
+	}
+}
+
+func TestARepeatForAnotherUserIsToldNothing(t *testing.T) {
+	b := newBench(t)
+	batch := []postgres.Admission{b.login("u", "issued"), b.login("u", "skipped"), b.login("u", "refused")}
+	_, _, err := b.challenges.Admit(t.Context(), b.clock.Now(), batch, func(i int, u postgres.UserState) postgres.Decision {
+		switch i {
+		case 1:
+			return postgres.Decision{Outcome: "skipped", Reason: "no_factor"}
+		case 2:
+			return postgres.Decision{Outcome: "refused", Reason: "rate_limited", RetryAfter: time.Minute}
+		}
+		return b.issue(i, u)
+	}, noEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decided := b.clock.Now()
+	b.clock.Advance(time.Minute)
+	again := append([]postgres.Admission{}, batch...)
+	for _, a := range batch { // the same user in another session
+		a.About = uuid.New()
+		again = append(again, a)
+	}
+	again = append(again, b.login("v", "issued"))
+	out, events, err := b.challenges.Admit(t.Context(), b.clock.Now(), again, func(i int, _ postgres.UserState) postgres.Decision {
+		t.Errorf("login %d was decided again", i)
+		return postgres.Decision{Outcome: "skipped"}
+	}, func(i int, _ postgres.Admitted) []postgres.OutboxEvent {
+		t.Errorf("events of login %d were asked for", i)
+		return nil
+	})
+	if err != nil || len(events) != 0 {
+		t.Fatalf("%d events, %v", len(events), err)
+	}
+	for i, a := range out[:3] {
+		if !a.Repeat || a.Conflict || !a.At.Equal(decided) || a.Outcome != []string{"issued", "skipped", "refused"}[i] {
+			t.Errorf("the repeat of login %d is %+v", i, a)
+		}
+	}
+	for _, a := range out[3:] {
+		wantConflict(t, a)
+	}
+}
+
 // Another user under the same event id: the account's lock does not part these, the logins' key does.
 func TestOneEventIDForManyUsersAtOnceIsOneChallenge(t *testing.T) {
 	b := newBench(t)
-	var fresh, deferred, repeats atomic.Int64
+	var fresh, deferred, conflicts atomic.Int64
 	atOnce(20, func(i int) {
 		batch := []postgres.Admission{b.login(fmt.Sprint("user ", i), "same"), b.login(fmt.Sprint("user ", i), fmt.Sprint("own ", i))}
 		out, _, err := b.challenges.Admit(t.Context(), b.clock.Now(), batch, b.issue, noEvents)
@@ -223,8 +279,8 @@ func TestOneEventIDForManyUsersAtOnceIsOneChallenge(t *testing.T) {
 			t.Error(err)
 		case out[0].Deferred:
 			deferred.Add(1)
-		case out[0].Repeat:
-			repeats.Add(1)
+		case out[0].Conflict:
+			conflicts.Add(1)
 		default:
 			fresh.Add(1)
 		}
@@ -232,8 +288,8 @@ func TestOneEventIDForManyUsersAtOnceIsOneChallenge(t *testing.T) {
 			t.Errorf("a login of its own id is %+v", out[1])
 		}
 	})
-	if fresh.Load() != 1 || fresh.Load()+deferred.Load()+repeats.Load() != 20 {
-		t.Errorf("%d fresh, %d deferred, %d repeats", fresh.Load(), deferred.Load(), repeats.Load())
+	if fresh.Load() != 1 || fresh.Load()+deferred.Load()+conflicts.Load() != 20 {
+		t.Errorf("%d fresh, %d deferred, %d conflicts", fresh.Load(), deferred.Load(), conflicts.Load())
 	}
 	if n := otposttest.Get[int](t, b.db, "SELECT count(*) FROM challenges"); n != 21 {
 		t.Errorf("%d challenges, want 21", n)
@@ -297,7 +353,7 @@ func TestABadRowRefusesItsBatchWhole(t *testing.T) {
 	}
 	far := b.login("u", "far")
 	far.Challenge = otp.ChallengeID(b.clock.Now().AddDate(1, 0, 0), [32]byte{})
-	if _, _, err = b.challenges.Admit(t.Context(), b.clock.Now(), []postgres.Admission{far}, b.issue, noEvents); !postgres.Refused(err) {
-		t.Errorf("an id without a partition: %v", err)
+	if _, _, err = b.challenges.Admit(t.Context(), b.clock.Now(), []postgres.Admission{far}, b.issue, noEvents); err == nil || postgres.Refused(err) {
+		t.Errorf("an id without a partition: %v; its partition may yet come", err)
 	}
 }

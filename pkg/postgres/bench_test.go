@@ -44,17 +44,18 @@ func (b *bench) login(user, id string) postgres.Admission {
 	var digest [32]byte
 	copy(digest[:], key[:])
 	return postgres.Admission{
-		Account: postgres.Account{AppID: b.app.ID, User: user}, Key: key, Challenge: otp.ChallengeID(b.clock.Now(), digest),
+		Account: postgres.Account{AppID: b.app.ID, User: user}, Key: key, About: uuid.NewSHA1(uuid.NameSpaceOID, []byte("about "+user)),
+		Challenge: otp.ChallengeID(b.clock.Now(), digest),
 	}
 }
 
-// fresh is a challenge over SMS with an email address beside it.
+// fresh is a challenge over SMS; the user could also use email.
 func (b *bench) fresh() *postgres.NewChallenge {
 	now := b.clock.Now()
 	return &postgres.NewChallenge{
 		Session: "session", Login: "login", Factor: otp.FactorSMS, Nonce: []byte("0123456789abcdef"), KeyID: 4294967295, Digits: 6, Locale: "en",
 		ToSMS: []byte("sealed number"), MaskSMS: "+1•••0100", ToEmail: []byte("sealed mailbox"), MaskEmail: "u•••@example.com",
-		Methods: []string{"sms", "email"}, Attempts: 5, Sends: 3, NextSendAt: now.Add(30 * time.Second), ExpiresAt: now.Add(5 * time.Minute),
+		Methods: []string{"email"}, Attempts: 5, Sends: 3, NextSendAt: now.Add(30 * time.Second), ExpiresAt: now.Add(5 * time.Minute),
 	}
 }
 
@@ -135,8 +136,14 @@ func atOnce(n int, fn func(i int)) {
 
 // event makes a recognisable outbox event.
 func event(kind string, id uuid.UUID) postgres.OutboxEvent {
-	return postgres.OutboxEvent{ID: fmt.Sprintf("%s/%s", id, kind), Subject: "otpost.app.demo.event." + kind, Payload: []byte(kind)}
+	return postgres.OutboxEvent{ID: fmt.Sprintf("%s/%s", id, kind), Subject: "otpost.app.demo.event.challenge.ended", Payload: []byte(kind)}
 }
+
+// smsOnly leaves a challenge no other way than SMS.
+func smsOnly(c *postgres.NewChallenge) { c.ToEmail, c.MaskEmail, c.Methods = nil, "", nil }
+
+// since is when the logins that Expire looks at began.
+func (b *bench) since() time.Time { return b.clock.Now().Add(-time.Hour) }
 
 func wantError(t *testing.T, err error, part string) {
 	t.Helper()

@@ -62,6 +62,9 @@ func TestResendRules(t *testing.T) {
 		t.Errorf("the second send: %+v, %v", r, err)
 	}
 	got := b.status(id)
+	if len(got.Methods) != 1 || got.Methods[0] != "sms" {
+		t.Errorf("the user could now also use %v, want sms", got.Methods)
+	}
 	if got.Factor != otp.FactorEmail || len(got.Deliveries) != 2 || got.Deliveries[1].Channel != otp.Email || got.Deliveries[1].Mask != c.MaskEmail {
 		t.Errorf("after it the challenge is %+v", got)
 	}

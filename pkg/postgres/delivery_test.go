@@ -73,15 +73,14 @@ func TestALostClaimIsGrantedOnceMore(t *testing.T) {
 func TestReleaseUnsureAndFinish(t *testing.T) {
 	b := newBench(t)
 	k := postgres.DeliveryKey{Challenge: b.issued("u", "a"), Number: 1}
-	keys := []postgres.DeliveryKey{k}
 	b.claim(k)
-	if err := b.sms.Release(t.Context(), b.clock.Now(), keys); err != nil {
+	if err := b.sms.Release(t.Context(), b.clock.Now(), k, 1); err != nil {
 		t.Fatal(err)
 	}
 	if c := b.claim(k); !c.Granted || c.Tries != 2 || c.Unsure != 0 {
 		t.Errorf("after a release it is %+v", c)
 	}
-	if err := b.sms.Unsure(t.Context(), b.clock.Now(), keys); err != nil {
+	if err := b.sms.Unsure(t.Context(), b.clock.Now(), k, 2); err != nil {
 		t.Fatal(err)
 	}
 	if c := b.claim(k); !c.Granted || c.Unsure != 1 {
@@ -89,7 +88,7 @@ func TestReleaseUnsureAndFinish(t *testing.T) {
 	}
 	finish := func(s otp.DeliveryState, provider string) {
 		t.Helper()
-		if err := b.sms.Finish(t.Context(), b.clock.Now(), []postgres.DeliveryOutcome{{DeliveryKey: k, State: s, Provider: provider, Reference: "SM1", Reason: "why"}}); err != nil {
+		if err := b.sms.Finish(t.Context(), b.clock.Now(), []postgres.DeliveryOutcome{{DeliveryKey: k, State: s, Provider: provider, Reference: "SM1", Reason: "why", Tries: 3}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -101,7 +100,7 @@ func TestReleaseUnsureAndFinish(t *testing.T) {
 	if c.Granted || c.Outcome != want {
 		t.Errorf("of what is finished the claim is %+v", c)
 	}
-	if err := b.sms.Release(t.Context(), b.clock.Now(), keys); err != nil || b.status(k.Challenge).Deliveries[0].State != otp.DeliveryAccepted {
+	if err := b.sms.Release(t.Context(), b.clock.Now(), k, 3); err != nil || b.status(k.Challenge).Deliveries[0].State != otp.DeliveryAccepted {
 		t.Errorf("a release undid an outcome (%v)", err)
 	}
 }
@@ -124,7 +123,7 @@ func TestReceiptsOnlyEverKnowBetter(t *testing.T) {
 		var batch []postgres.Receipt
 		for _, s := range said {
 			i++
-			id := b.issued(fmt.Sprint("u", i), fmt.Sprint(i))
+			id := b.issued(fmt.Sprint("u", i), fmt.Sprint(i), smsOnly)
 			b.delivery(id, 1, held)
 			b.db.Exec(t, "UPDATE deliveries SET reference = 'before' WHERE challenge_id = $1", id)
 			batch = append(batch, postgres.Receipt{Challenge: id, Number: 1, State: s, Provider: "p", Reason: "r"})
@@ -135,7 +134,7 @@ func TestReceiptsOnlyEverKnowBetter(t *testing.T) {
 				t.Fatal(err)
 			}
 			for j, r := range recorded {
-				if !r.Known || r.Delivery != want[j] || r.User == "" || r.Session != "session" {
+				if !r.Known || r.App != "demo" || r.Delivery != want[j] || r.User == "" || r.Session != "session" {
 					t.Errorf("%s, told %s, is %+v; want %s", held, said[j], r, want[j])
 				}
 				// The challenge ends with its only delivery, and only with one that failed.
@@ -186,7 +185,7 @@ func TestReceiptsAndEndsAtOnceDoNotDeadlock(t *testing.T) {
 	const n = 60
 	var receipts []postgres.Receipt
 	for i := range n {
-		id := b.issued(fmt.Sprint("u", i), fmt.Sprint(i))
+		id := b.issued(fmt.Sprint("u", i), fmt.Sprint(i), smsOnly)
 		receipts = append(receipts, postgres.Receipt{Challenge: id, Number: 1, State: otp.DeliveryFailed, Provider: "p"})
 	}
 	late := b.clock.Now().Add(5 * time.Minute)
@@ -196,7 +195,7 @@ func TestReceiptsAndEndsAtOnceDoNotDeadlock(t *testing.T) {
 			if g%2 == 0 {
 				_, err = b.challenges.Record(t.Context(), late, receipts[i:i+10])
 			} else {
-				_, err = b.challenges.Expire(t.Context(), late, 10, func(e postgres.Ended) postgres.OutboxEvent { return event("expired", e.ID) })
+				_, err = b.challenges.Expire(t.Context(), late, b.since(), 10, func(e postgres.Ended) postgres.OutboxEvent { return event("expired", e.ID) })
 			}
 			if err != nil {
 				t.Error(err)
@@ -205,5 +204,121 @@ func TestReceiptsAndEndsAtOnceDoNotDeadlock(t *testing.T) {
 	})
 	if open := otposttest.Get[int](t, b.db, "SELECT count(*) FROM challenges WHERE state = 'open'"); open != 0 {
 		t.Errorf("%d are still open", open)
+	}
+}
+
+// A claim that was lost and granted anew is fenced off by its number: what its process still says changes nothing.
+func TestAStaleClaimChangesNothing(t *testing.T) {
+	b := newBench(t)
+	k := postgres.DeliveryKey{Challenge: b.issued("u", "a"), Number: 1}
+	b.claim(k)
+	b.clock.Advance(lease)
+	if c := b.claim(k); !c.Granted || c.Tries != 2 {
+		t.Fatalf("the second claim is %+v", c)
+	}
+	finish := func(state otp.DeliveryState, tries int) func() error {
+		return func() error {
+			o := postgres.DeliveryOutcome{DeliveryKey: k, State: state, Provider: "p", Tries: tries}
+			return b.sms.Finish(t.Context(), b.clock.Now(), []postgres.DeliveryOutcome{o})
+		}
+	}
+	for what, stale := range map[string]func() error{
+		"a release":             func() error { return b.sms.Release(t.Context(), b.clock.Now(), k, 1) },
+		"an unsure":             func() error { return b.sms.Unsure(t.Context(), b.clock.Now(), k, 1) },
+		"an outcome":            finish(otp.DeliveryAccepted, 1),
+		"a failure":             finish(otp.DeliveryFailed, 1),
+		"an end without claim":  finish(otp.DeliveryExpired, postgres.NoClaim),
+		"a claim yet to come":   finish(otp.DeliveryAccepted, 3),
+		"a failure of no claim": finish(otp.DeliveryFailed, postgres.NoClaim),
+	} {
+		if err := stale(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if c := b.claim(k); c.Granted || c.State != otp.DeliverySending || c.Tries != 2 || c.Lease != lease {
+			t.Errorf("%s of a stale claim made it %+v", what, c)
+		}
+	}
+	if err := finish(otp.DeliveryAccepted, 2)(); err != nil || b.status(k.Challenge).Deliveries[0].State != otp.DeliveryAccepted {
+		t.Errorf("the claim that holds it could not finish it: %v", err)
+	}
+}
+
+func TestWhatNeedsNoClaimIsFinishedWithoutOne(t *testing.T) {
+	b := newBench(t)
+	for i, c := range []struct{ held, said, want otp.DeliveryState }{
+		{otp.DeliveryQueued, otp.DeliveryExpired, otp.DeliveryExpired},
+		{otp.DeliveryQueued, otp.DeliveryFailed, otp.DeliveryFailed},
+		{otp.DeliverySending, otp.DeliveryUnconfirmed, otp.DeliveryUnconfirmed}, // twice unsure, and nobody will say
+		{otp.DeliverySending, otp.DeliveryExpired, otp.DeliverySending},
+		{otp.DeliveryAccepted, otp.DeliveryFailed, otp.DeliveryAccepted},
+	} {
+		k := postgres.DeliveryKey{Challenge: b.issued(fmt.Sprint("u", i), fmt.Sprint(i)), Number: 1}
+		b.delivery(k.Challenge, 1, c.held)
+		o := postgres.DeliveryOutcome{DeliveryKey: k, State: c.said, Reason: "r", Tries: postgres.NoClaim}
+		if err := b.sms.Finish(t.Context(), b.clock.Now(), []postgres.DeliveryOutcome{o}); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.status(k.Challenge).Deliveries[0].State; got != c.want {
+			t.Errorf("%s, finished as %s without a claim, is %s; want %s", c.held, c.said, got, c.want)
+		}
+	}
+}
+
+func TestPendingAreTheDeliveriesWithoutAnOutcome(t *testing.T) {
+	b := newBench(t)
+	c := b.detail(b.issued("u", "a"))
+	b.clock.Advance(cooldown)
+	if _, err := b.challenges.Resend(t.Context(), b.clock.Now(), c, otp.Email, cooldown); err != nil {
+		t.Fatal(err)
+	}
+	b.issued("w", "not asked for")
+	for _, first := range []otp.DeliveryState{"queued", "sending", "accepted", "delivered", "undelivered", "failed", "unconfirmed", "expired"} {
+		b.delivery(c.ID, 1, first)
+		got, err := b.challenges.Pending(t.Context(), []uuid.UUID{c.ID, uuid.New()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[postgres.Overdue]bool{{Challenge: c.ID, Number: 2, Channel: otp.Email}: true}
+		if first == "queued" || first == "sending" {
+			want[postgres.Overdue{Challenge: c.ID, Number: 1, Channel: otp.SMS}] = true
+		}
+		if len(got) != len(want) {
+			t.Errorf("with a first delivery that is %s pending are %+v", first, got)
+		}
+		for _, o := range got {
+			if !want[o] {
+				t.Errorf("with a first delivery that is %s pending is %+v", first, o)
+			}
+		}
+	}
+}
+
+// The first delivery, over SMS, has failed for good.
+func TestAChallengeStaysOpenWhileAnotherWayIsLeft(t *testing.T) {
+	b := newBench(t)
+	for name, c := range map[string]struct {
+		change func(*postgres.NewChallenge)
+		want   otp.State
+	}{
+		"nothing else":                      {smsOnly, otp.Undeliverable},
+		"email, not tried yet":              {func(*postgres.NewChallenge) {}, otp.Open},
+		"email, and no sends left":          {func(c *postgres.NewChallenge) { c.Sends = 1 }, otp.Undeliverable},
+		"an authenticator":                  {func(c *postgres.NewChallenge) { c.Methods = []string{"totp"} }, otp.Open},
+		"an authenticator, and no sends":    {func(c *postgres.NewChallenge) { c.Methods, c.Sends = []string{"email", "totp"}, 1 }, otp.Open},
+		"only the channel that failed anew": {func(c *postgres.NewChallenge) { c.Methods = []string{"sms"} }, otp.Undeliverable},
+	} {
+		id := b.issued(name, name, c.change)
+		recorded, err := b.challenges.Record(t.Context(), b.clock.Now(), []postgres.Receipt{{Challenge: id, Number: 1, State: otp.DeliveryFailed, Provider: "p"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if recorded[0].Challenge != c.want {
+			t.Errorf("the user could use %s: the challenge is %s, want %s", name, recorded[0].Challenge, c.want)
+		}
+	}
+	id := b.issued("totp", "totp")
+	b.db.Exec(t, "UPDATE challenges SET factor = 'totp', methods = '{}' WHERE id = $1", id)
+	if r, err := b.challenges.Record(t.Context(), b.clock.Now(), []postgres.Receipt{{Challenge: id, Number: 1, State: otp.DeliveryFailed}}); err != nil || r[0].Challenge != otp.Open {
+		t.Errorf("of a TOTP challenge: %+v, %v", r, err)
 	}
 }

@@ -1,8 +1,11 @@
 package postgres_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
+
+	"github.com/lib/pq"
 
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/otposttest"
@@ -13,7 +16,7 @@ import (
 func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 	b := newBench(t)
 	b.issued("u", "a")
-	b.db.Exec(t, "INSERT INTO outbox VALUES ('e', 's', '', now())")
+	b.db.Exec(t, "INSERT INTO outbox (id, subject, payload, role, created_at) VALUES ('e', 'otpost.app.demo.event.x', '', 'otpost_challenge', now())")
 	partition := otposttest.Get[string](t, b.db, "SELECT tableoid::regclass::text FROM deliveries")
 	for role, cases := range map[string]struct{ denied, allowed []string }{
 		"challenge": {
@@ -23,8 +26,10 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 				"UPDATE accounts SET failures = 0", "UPDATE accounts SET locked_at = NULL", "INSERT INTO accounts (app_id, user_id, failures, touched_at) VALUES (1, 'x', 0, now())",
 				"DELETE FROM accounts", "SELECT last_step FROM factors", "SELECT algorithm FROM factors", "UPDATE factors SET last_step = -1", "DELETE FROM factors",
 				"UPDATE logins SET outcome = 'issued'", "UPDATE deliveries SET mask = ''", "UPDATE deliveries SET tries = 0", "DELETE FROM deliveries",
-				"INSERT INTO apps (name) VALUES ('mine')", "UPDATE apps SET attempts = 10", "UPDATE outbox SET payload = ''",
-				"SELECT * FROM goose_db_version", "DROP TABLE " + partition, "SELECT * FROM " + partition, "CREATE TABLE mine ()",
+				"INSERT INTO apps (name) VALUES ('mine')", "UPDATE apps SET attempts = 10", "UPDATE outbox SET payload = ''", "UPDATE outbox SET role = 'otpost_verification'",
+				"INSERT INTO outbox (id, subject, payload, role, created_at) VALUES ('f', 'otpost.app.demo.event.x', '', 'otpost_verification', now())",
+				"INSERT INTO challenges (state) VALUES ('verified')", "INSERT INTO challenges (attempts) VALUES (0)", "INSERT INTO challenges (ended_at) VALUES (now())",
+				"INSERT INTO challenges (last_result) VALUES ('verified')", "SELECT * FROM goose_db_version", "DROP TABLE " + partition, "SELECT * FROM " + partition, "CREATE TABLE mine ()",
 			},
 			allowed: []string{"SELECT * FROM apps", "SELECT nonce, to_sms FROM challenges", "SELECT failures FROM accounts", "SELECT sealed FROM factors"},
 		},
@@ -45,6 +50,9 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 				"INSERT INTO challenges (id) SELECT gen_random_uuid()", "DELETE FROM challenges", "SELECT * FROM deliveries", "SELECT * FROM logins",
 				"UPDATE factors SET sealed = ''", "UPDATE factors SET state = 'active'", "DELETE FROM factors", "INSERT INTO factors SELECT * FROM factors",
 				"DELETE FROM accounts", "UPDATE apps SET attempts = 10", "UPDATE outbox SET payload = ''", "SELECT otpost_drop_partitions(now() - interval '2 days')",
+				"SELECT mask FROM deliveries", "UPDATE deliveries SET reference = ''", "UPDATE deliveries SET channel = 'sms'", "DELETE FROM deliveries",
+				"UPDATE outbox SET role = 'otpost_challenge'",
+				"INSERT INTO outbox (id, subject, payload, role, created_at) VALUES ('f', 'otpost.app.demo.event.x', '', 'otpost_challenge', now())",
 			},
 			allowed: []string{"SELECT nonce, key_id FROM challenges", "SELECT sealed, last_step FROM factors", "UPDATE accounts SET failures = 1", "SELECT * FROM outbox"},
 		},
@@ -80,6 +88,55 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 	}
 }
 
+// Verdicts are the verification worker's: who holds the challenge worker's login cannot let a user pass.
+func TestTheChallengeRoleGivesNoVerdict(t *testing.T) {
+	b := newBench(t)
+	id := b.issued("u", "a")
+	for _, state := range []string{"verified", "exhausted", "locked"} {
+		_, err := b.db.SQL("challenge").ExecContext(t.Context(), "UPDATE challenges SET state = $2, ended_at = now() WHERE id = $1", id, state)
+		if e, ok := errors.AsType[*pq.Error](err); !ok || e.Code != "42501" || postgres.Constraint(err) != "challenges_verdict_of_role" || postgres.Refused(err) {
+			t.Errorf("the challenge worker ended it as %s: %v", state, err)
+		}
+	}
+	b.wantState(id, otp.Open)
+	for _, state := range []string{"verified", "exhausted", "locked"} {
+		own := b.issued("u", state)
+		if _, err := b.db.SQL("verification").ExecContext(t.Context(), "UPDATE challenges SET state = $2, ended_at = now() WHERE id = $1", own, state); err != nil {
+			t.Errorf("the verification worker may not: %v", err)
+		}
+	}
+}
+
+// The verification worker withdraws what is queued, and does nothing else to deliveries.
+func TestTheVerificationRoleOnlyWithdraws(t *testing.T) {
+	b := newBench(t)
+	id := b.issued("u", "a")
+	db := b.db.SQL("verification")
+	for _, state := range []otp.DeliveryState{"sending", "accepted", "delivered", "undelivered", "failed", "unconfirmed"} {
+		if _, err := db.ExecContext(t.Context(), "UPDATE deliveries SET state = $2 WHERE challenge_id = $1", id, string(state)); err == nil {
+			t.Errorf("made it %s", state)
+		}
+		other := b.issued("u", string(state))
+		b.delivery(other, 1, state)
+		if _, err := db.ExecContext(t.Context(), "UPDATE deliveries SET state = 'expired' WHERE challenge_id = $1", other); err != nil {
+			t.Error(err)
+		}
+		if got := b.status(other).Deliveries[0].State; got != state {
+			t.Errorf("what was %s is %s", state, got)
+		}
+	}
+	if got := b.status(id).Deliveries[0].State; got != otp.DeliveryQueued {
+		t.Errorf("it is %s", got)
+	}
+	if _, err := db.ExecContext(t.Context(), "UPDATE deliveries SET state = 'expired', reason = 'over', updated_at = now() WHERE challenge_id = ANY ($1) AND state = 'queued'",
+		pq.Array([]string{id.String()})); err != nil {
+		t.Error(err)
+	}
+	if got := b.status(id).Deliveries[0].State; got != otp.DeliveryExpired {
+		t.Errorf("it is %s, want it withdrawn", got)
+	}
+}
+
 func TestAChannelSeesItsOwnDeliveriesOnly(t *testing.T) {
 	b := newBench(t)
 	id := b.issued("u", "a")
@@ -100,7 +157,7 @@ func TestAChannelSeesItsOwnDeliveriesOnly(t *testing.T) {
 				t.Errorf("%s is granted %+v of delivery %d", c.name, claim, i)
 			}
 		}
-		outcomes := []postgres.DeliveryOutcome{{DeliveryKey: both[0], State: "failed"}, {DeliveryKey: both[1], State: "failed"}}
+		outcomes := []postgres.DeliveryOutcome{{DeliveryKey: both[0], State: "failed", Tries: 1}, {DeliveryKey: both[1], State: "failed", Tries: 1}}
 		if err := c.store.Finish(t.Context(), now, outcomes[1-c.mine:2-c.mine]); err != nil { // the other's
 			t.Error(err)
 		}

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -211,6 +212,118 @@ func TestAFailureLeavesNothingJudged(t *testing.T) {
 	}
 	if c := b.status(id); c.State != otp.Open || c.Attempts != 0 {
 		t.Errorf("the challenge is %s with %d attempts", c.State, c.Attempts)
+	}
+}
+
+func TestWhatEndsWithAnAnswerIsNotSentAnyMore(t *testing.T) {
+	b := newBench(t)
+	for first, want := range map[otp.DeliveryState]otp.DeliveryState{"queued": "expired", "sending": "sending", "accepted": "accepted", "failed": "failed"} {
+		for _, right := range []bool{true, false} {
+			name := fmt.Sprint(first, right)
+			id := b.issued(name, name)
+			b.delivery(id, 1, first)
+			b.judge(newCounter(b.clock.Now(), right), name, id)
+			held := want
+			if !right { // and the challenge goes on
+				held = first
+			}
+			if d := b.status(id).Deliveries[0]; d.State != held || (d.Reason != "") != (right && first == "queued") {
+				t.Errorf("%s, after an answer that is right: %t, it is %s (%q), want %s", first, right, d.State, d.Reason, held)
+			}
+		}
+	}
+}
+
+// A cancel that is under way when an answer comes: the panel is shown the challenge as the cancel leaves it, and not as it was before.
+func TestAnAnswerIsDecidedOnWhatTheChallengeIs(t *testing.T) {
+	b := newBench(t)
+	id := b.issued("u", "a")
+	cancel, err := b.db.SQL(otposttest.Owner).BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cancel.Rollback() }()
+	if _, err := cancel.ExecContext(t.Context(), "UPDATE challenges SET state = 'cancelled', ended_at = now() WHERE id = $1", id); err != nil {
+		t.Fatal(err)
+	}
+	p := newCounter(b.clock.Now(), true)
+	judged := make(chan struct{})
+	go func() {
+		defer close(judged)
+		b.judge(p, "u", id)
+	}()
+	otposttest.Eventually(t, "the answer to wait for the cancel", func() bool {
+		return otposttest.Get[int](t, b.db, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'otpost_verification' AND wait_event_type = 'Lock'") == 1
+	})
+	if err := cancel.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	<-judged
+	if p.compared.Load() != 0 || p.refused.Load() != 1 || !p.found || p.last.Challenge.State != otp.Cancelled {
+		t.Errorf("compared %d times, refused %d, on a challenge shown as %s", p.compared.Load(), p.refused.Load(), p.last.Challenge.State)
+	}
+	b.wantState(id, otp.Cancelled)
+}
+
+// All that ends challenges, on the same ones at once: each end is one, and nobody decides on what another has just changed.
+func TestJudgingBesideAllOtherEnds(t *testing.T) {
+	b := newBench(t)
+	const n = 100
+	now, late := b.clock.Now(), b.clock.Now().Add(5*time.Minute)
+	ids, owners, receipts := make([]uuid.UUID, n), make([]postgres.Account, n), make([]postgres.Receipt, n)
+	for i := range n {
+		user := fmt.Sprint("u", i)
+		ids[i] = b.issued(user, user, smsOnly)
+		owners[i] = postgres.Account{AppID: b.app.ID, User: user}
+		receipts[i] = postgres.Receipt{Challenge: ids[i], Number: 1, State: otp.DeliveryFailed, Provider: "p"}
+	}
+	var cancelled atomic.Int64
+	atOnce(10, func(g int) {
+		for from := 0; from < n; from += 20 {
+			at := (from + 20*g) % n // each begins elsewhere
+			part := slices.Clone(ids[at : at+20])
+			whose, told := slices.Clone(owners[at:at+20]), slices.Clone(receipts[at:at+20])
+			if g%2 == 1 { // and goes the other way
+				slices.Reverse(part)
+				slices.Reverse(whose)
+				slices.Reverse(told)
+			}
+			var err error
+			switch g % 5 {
+			case 0, 1:
+				_, err = b.verifications.Judge(t.Context(), now, part, whose, newCounter(now, g < 5))
+			case 2, 3:
+				_, err = b.challenges.Record(t.Context(), now, told)
+			default:
+				_, err = b.challenges.Expire(t.Context(), late, now.Add(-time.Hour), 3, func(e postgres.Ended) postgres.OutboxEvent { return event("expired", e.ID) })
+				for _, id := range part[:5] {
+					events, err := b.challenges.Cancel(t.Context(), now, b.app.ID, id, "session", func(string, string) postgres.OutboxEvent { return event("cancelled", id) })
+					if err != nil && reason(err) != otp.ChallengeEnded {
+						t.Error(err)
+					}
+					cancelled.Add(int64(len(events)))
+				}
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	count := func(query string) int { return otposttest.Get[int](t, b.db, "SELECT count(*) FROM "+query) }
+	if open := count("challenges WHERE state = 'open'"); open != 0 {
+		t.Errorf("%d are still open", open)
+	}
+	for state, told := range map[string]string{"verified": "%/verified%", "cancelled": "%/cancelled", "expired": "%/expired"} {
+		ended, events := count("challenges WHERE state = '"+state+"'"), count("outbox WHERE id LIKE '"+told+"'")
+		if ended != events {
+			t.Errorf("%d are %s and %d events tell so", ended, state, events)
+		}
+	}
+	if got := count("challenges WHERE state = 'cancelled'"); int64(got) != cancelled.Load() {
+		t.Errorf("%d are cancelled, %d cancels were granted", got, cancelled.Load())
+	}
+	if queued := count("deliveries WHERE state IN ('queued', 'sending')"); queued != 0 {
+		t.Errorf("%d deliveries of ended challenges would still go out", queued)
 	}
 }
 

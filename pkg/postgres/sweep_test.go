@@ -23,7 +23,7 @@ func TestExpireTellsEachEndOnce(t *testing.T) {
 		b.issued(fmt.Sprint("u", i), fmt.Sprint(i))
 	}
 	b.clock.Advance(5*time.Minute - time.Millisecond)
-	if events, err := b.challenges.Expire(t.Context(), b.clock.Now(), n, nil); err != nil || len(events) != 0 {
+	if events, err := b.challenges.Expire(t.Context(), b.clock.Now(), b.since(), n, nil); err != nil || len(events) != 0 {
 		t.Errorf("a millisecond early: %d events, %v", len(events), err)
 	}
 	young := b.issued("young", "young")
@@ -32,8 +32,8 @@ func TestExpireTellsEachEndOnce(t *testing.T) {
 	told := map[string]int{}
 	atOnce(4, func(int) {
 		for range n {
-			events, err := b.challenges.Expire(t.Context(), b.clock.Now(), 7, func(e postgres.Ended) postgres.OutboxEvent {
-				if e.AppID != b.app.ID || e.Session != "session" || e.Login != "login" || e.User == "" {
+			events, err := b.challenges.Expire(t.Context(), b.clock.Now(), b.since(), 7, func(e postgres.Ended) postgres.OutboxEvent {
+				if e.App != "demo" || e.Session != "session" || e.Login != "login" || e.User == "" {
 					t.Errorf("ended is %+v", e)
 				}
 				return event("expired", e.ID)
@@ -177,39 +177,6 @@ func TestAloneLetsOneSweeperRun(t *testing.T) {
 	}
 	if ran, err := other.Alone(t.Context(), func() error { return nil }); !ran || err != nil {
 		t.Errorf("afterwards: %v, %v; the lock was kept", ran, err)
-	}
-}
-
-func TestOutboxLeftAndSent(t *testing.T) {
-	b := newBench(t)
-	for i := range 5 {
-		b.db.Exec(t, "INSERT INTO outbox VALUES ($1, 'subject', '\\x00ff', $2)", fmt.Sprint("e", i), b.clock.Now().Add(time.Duration(i)*time.Second))
-	}
-	ctx, before := t.Context(), b.clock.Now().Add(3*time.Second)
-	for role, store := range map[string]*postgres.Outbox{"challenge": b.outbox, "verification": postgres.NewOutbox(b.db.Role("verification"))} {
-		failed := errors.New("no stream")
-		if _, err := store.Left(ctx, before, func([]postgres.OutboxEvent) error { return failed }); !errors.Is(err, failed) {
-			t.Errorf("%s: a failed publish: %v", role, err)
-		}
-	}
-	if err := b.outbox.Sent(ctx, []string{"e1", "none"}); err != nil {
-		t.Fatal(err)
-	}
-	n, err := b.outbox.Left(ctx, before, func(events []postgres.OutboxEvent) error {
-		if len(events) != 2 || events[0].ID != "e0" || events[1].ID != "e2" || string(events[0].Payload) != "\x00\xff" || events[0].Subject != "subject" {
-			t.Errorf("left are %+v", events)
-		}
-		second, err := postgres.NewOutbox(b.db.Role("verification")).Left(ctx, before, func([]postgres.OutboxEvent) error { return nil })
-		if second != 0 || err != nil {
-			t.Errorf("a second sweeper publishes %d meanwhile, %v", second, err)
-		}
-		return nil
-	})
-	if err != nil || n != 2 {
-		t.Errorf("published %d, %v", n, err)
-	}
-	if left := otposttest.Get[int](t, b.db, "SELECT count(*) FROM outbox"); left != 2 {
-		t.Errorf("%d are left in the outbox, want the two young ones", left)
 	}
 }
 

@@ -252,7 +252,7 @@ BEGIN
         SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent IN ('challenges'::regclass, 'deliveries'::regclass)
           AND to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (before AT TIME ZONE 'UTC')::date
-        ORDER BY 1
+        ORDER BY right(c.relname, 8), 1
         LIMIT 1 -- one a transaction, so that it holds one table for a moment only
     LOOP
         EXECUTE format('DROP TABLE %I', part);

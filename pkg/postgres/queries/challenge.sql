@@ -78,24 +78,29 @@ WHERE d.challenge_id = ANY ($1::uuid[]) AND d.state IN ('queued', 'sending')
 
 -- name: challenges_expire
 -- Between two ids, so that a round looks into the partitions of these days and not into all.
+-- Materialized, or a join may run it again for each row, and each run takes as many as the limit allows.
+WITH due AS MATERIALIZED (
+    SELECT id FROM challenges
+    WHERE state = 'open' AND expires_at <= $1 AND id >= $3::uuid AND id < $4::uuid
+    ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)
 UPDATE challenges c
 SET state = 'expired', ended_at = $1
-FROM (SELECT id FROM challenges
-      WHERE state = 'open' AND expires_at <= $1 AND id >= $3::uuid AND id < $4::uuid
-      ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS due, apps a
+FROM due, apps a
 WHERE c.id = due.id AND a.id = c.app_id AND c.id >= $3::uuid AND c.id < $4::uuid
 RETURNING c.id, a.name AS app, c.user_id, c.session, c.login
 
 -- name: deliveries_overdue
 -- Deliveries without an outcome for longer each time: a command that the stream lost is published again, one that waits in a long queue not too often.
+WITH late AS MATERIALIZED (
+    SELECT p.challenge_id, p.attempt
+    FROM deliveries p JOIN challenges c ON c.id = p.challenge_id
+    WHERE p.state IN ('queued', 'sending') AND p.updated_at < $1::timestamptz - make_interval(secs => $2 * power(2, p.swept))
+      AND c.state = 'open' AND c.expires_at > $1
+      AND p.challenge_id >= $4::uuid AND p.challenge_id < $5::uuid AND c.id >= $4::uuid AND c.id < $5::uuid
+    ORDER BY p.updated_at LIMIT $3 FOR UPDATE OF p SKIP LOCKED)
 UPDATE deliveries d
 SET swept = d.swept + 1, updated_at = $1::timestamptz
-FROM (SELECT p.challenge_id, p.attempt
-      FROM deliveries p JOIN challenges c ON c.id = p.challenge_id
-      WHERE p.state IN ('queued', 'sending') AND p.updated_at < $1::timestamptz - make_interval(secs => $2 * power(2, p.swept))
-        AND c.state = 'open' AND c.expires_at > $1
-        AND p.challenge_id >= $4::uuid AND p.challenge_id < $5::uuid AND c.id >= $4::uuid AND c.id < $5::uuid
-      ORDER BY p.updated_at LIMIT $3 FOR UPDATE OF p SKIP LOCKED) AS late
+FROM late
 WHERE d.challenge_id = late.challenge_id AND d.attempt = late.attempt AND d.challenge_id >= $4::uuid AND d.challenge_id < $5::uuid
 RETURNING d.challenge_id, d.attempt, d.channel, d.swept
 
