@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -91,12 +90,6 @@ type Admitted struct {
 	At         time.Time       // when it was decided
 	Superseded []OpenChallenge // ended by it
 	Deferred   bool            // another process was deciding a login with the same id: ask again
-}
-
-// An OutboxEvent is an event that must go out although no message of a stream would bring it again.
-type OutboxEvent struct {
-	ID, Subject string
-	Payload     []byte
 }
 
 // Admit decides a batch of logins in one transaction. decide is called once for each login that was not decided before, in the order of the batch; of two
@@ -210,47 +203,6 @@ func decideFresh(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admiss
 	return storeChallenges(ctx, tx, now, batch, kept, out)
 }
 
-func accountsOf(batch []Admission) []Account {
-	seen := make(map[Account]bool, len(batch))
-	users := make([]Account, 0, len(batch))
-	for _, a := range batch {
-		if !seen[a.Account] {
-			seen[a.Account] = true
-			users = append(users, a.Account)
-		}
-	}
-	return users
-}
-
-// accountArrays lays accounts out as two array parameters.
-func accountArrays(users []Account) (pq.Int64Array, pq.StringArray) {
-	apps, names := make(pq.Int64Array, len(users)), make(pq.StringArray, len(users))
-	for i, u := range users {
-		apps[i], names[i] = int64(u.AppID), u.User
-	}
-	return apps, names
-}
-
-// lockAccounts takes the accounts, in order, until the end of the transaction and returns their budgets.
-func lockAccounts(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Account) (map[Account]otp.Budget, error) {
-	apps, names := accountArrays(users)
-	var rows []struct {
-		AppID     int          `db:"app_id"`
-		User      string       `db:"user_id"`
-		Failures  int          `db:"failures"`
-		WaitUntil sql.NullTime `db:"wait_until"`
-		LockedAt  sql.NullTime `db:"locked_at"`
-	}
-	if err := tx.SelectContext(ctx, &rows, query(guarded("accounts_lock")), apps, names, now); err != nil {
-		return nil, fmt.Errorf("lock accounts: %w", err)
-	}
-	out := make(map[Account]otp.Budget, len(rows))
-	for _, r := range rows {
-		out[Account{r.AppID, r.User}] = otp.Budget{Failures: r.Failures, WaitUntil: nullTime(r.WaitUntil), Locked: r.LockedAt.Valid}
-	}
-	return out, nil
-}
-
 // A knownLogin was decided before.
 type knownLogin struct {
 	Admitted
@@ -281,71 +233,6 @@ func knownLogins(ctx context.Context, tx *sqlx.Tx, batch []Admission) (map[login
 			Decision: Decision{Outcome: r.Outcome, Reason: r.Reason, RetryAfter: time.Duration(r.RetryAfter) * time.Second},
 			Repeat:   true, ID: r.Challenge, At: r.CreatedAt,
 		}}
-	}
-	return out, nil
-}
-
-func factorsOf(ctx context.Context, tx *sqlx.Tx, users []Account) (map[Account][]Factor, error) {
-	apps, names := accountArrays(users)
-	var rows []struct {
-		AppID  int           `db:"app_id"`
-		User   string        `db:"user_id"`
-		ID     uuid.UUID     `db:"id"`
-		Kind   string        `db:"kind"`
-		Mask   string        `db:"mask"`
-		Digits sql.NullInt32 `db:"digits"`
-		Sealed []byte        `db:"sealed"`
-	}
-	if err := tx.SelectContext(ctx, &rows, query("factors_of_users"), apps, names); err != nil {
-		return nil, fmt.Errorf("read factors: %w", err)
-	}
-	out := map[Account][]Factor{}
-	seen := map[uuid.UUID]bool{} // a user may be in the batch twice
-	for _, r := range rows {
-		if seen[r.ID] {
-			continue
-		}
-		seen[r.ID] = true
-		k := Account{r.AppID, r.User}
-		out[k] = append(out[k], Factor{ID: r.ID, Kind: otp.FactorKind(r.Kind), Mask: r.Mask, Digits: int(r.Digits.Int32), Sealed: r.Sealed})
-	}
-	return out, nil
-}
-
-// oldestOpen is the lowest id that an open challenge can have: none lives longer than ten minutes, and an event's time may be ten minutes behind.
-func oldestOpen(now time.Time) uuid.UUID { return floorID(now.Add(-25 * time.Minute)) }
-
-// newestOpen is above the highest id that a challenge can have: an event's time may be ten minutes ahead.
-func newestOpen(now time.Time) uuid.UUID { return floorID(now.Add(15 * time.Minute)) }
-
-// floorID is the lowest UUIDv7 of a time.
-func floorID(t time.Time) uuid.UUID {
-	id := otp.ChallengeID(t, [32]byte{})
-	id[6], id[8] = 0, 0
-	return id
-}
-
-func openChallenges(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Account) (map[Account][]OpenChallenge, error) {
-	apps, names := accountArrays(users)
-	var rows []struct {
-		AppID   int       `db:"app_id"`
-		User    string    `db:"user_id"`
-		ID      uuid.UUID `db:"id"`
-		Session string    `db:"session"`
-		Login   string    `db:"login"`
-	}
-	if err := tx.SelectContext(ctx, &rows, query("challenges_open_of_users"), apps, names, now, oldestOpen(now), newestOpen(now)); err != nil {
-		return nil, fmt.Errorf("read open challenges: %w", err)
-	}
-	out := map[Account][]OpenChallenge{}
-	seen := map[uuid.UUID]bool{}
-	for _, r := range rows {
-		if seen[r.ID] {
-			continue
-		}
-		seen[r.ID] = true
-		k := Account{r.AppID, r.User}
-		out[k] = append(out[k], OpenChallenge{ID: r.ID, Session: r.Session, Login: r.Login})
 	}
 	return out, nil
 }
@@ -421,21 +308,6 @@ func withdraw(ctx context.Context, tx *sqlx.Tx, now time.Time, ended []uuid.UUID
 	}
 	if _, err := tx.ExecContext(ctx, query("deliveries_withdraw"), pq.Array(ended), reason, now); err != nil {
 		return fmt.Errorf("withdraw deliveries: %w", err)
-	}
-	return nil
-}
-
-func insertOutbox(ctx context.Context, tx *sqlx.Tx, now time.Time, events []OutboxEvent) error {
-	if len(events) == 0 {
-		return nil
-	}
-	n := len(events)
-	ids, subjects, payloads := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.ByteaArray, n)
-	for i, e := range events {
-		ids[i], subjects[i], payloads[i] = e.ID, e.Subject, e.Payload
-	}
-	if _, err := tx.ExecContext(ctx, query("outbox_insert"), ids, subjects, payloads, now); err != nil {
-		return fmt.Errorf("write outbox: %w", err)
 	}
 	return nil
 }

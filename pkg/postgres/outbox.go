@@ -5,8 +5,15 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 )
+
+// An OutboxEvent is an event that must go out although no message of a stream would bring it again.
+type OutboxEvent struct {
+	ID, Subject string
+	Payload     []byte
+}
 
 // Outbox is the store of events that are committed and may not have gone out.
 type Outbox struct{ db *DB }
@@ -69,4 +76,20 @@ func (o *Outbox) Left(ctx context.Context, now, before time.Time, publish func([
 		}
 	})
 	return n, err
+}
+
+// insertOutbox writes events with the change that they tell of.
+func insertOutbox(ctx context.Context, tx *sqlx.Tx, now time.Time, events []OutboxEvent) error {
+	if len(events) == 0 {
+		return nil
+	}
+	n := len(events)
+	ids, subjects, payloads := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.ByteaArray, n)
+	for i, e := range events {
+		ids[i], subjects[i], payloads[i] = e.ID, e.Subject, e.Payload
+	}
+	if _, err := tx.ExecContext(ctx, query("outbox_insert"), ids, subjects, payloads, now); err != nil {
+		return fmt.Errorf("write outbox: %w", err)
+	}
+	return nil
 }
