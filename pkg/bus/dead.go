@@ -56,8 +56,9 @@ func (b *Bus) bury(ctx context.Context, m *Msg, reason string) error {
 	h := nats.Header{}
 	h.Set(HeaderSubject, m.Subject)
 	h.Set(HeaderReason, header(reason))
-	h.Set(HeaderTries, strconv.Itoa(m.Tries))
-	h.Set(HeaderFirst, event.Time(m.Received))
+	first, tries := m.history()
+	h.Set(HeaderTries, strconv.Itoa(tries))
+	h.Set(HeaderFirst, event.Time(first))
 	h.Set(HeaderLast, event.Time(time.Now()))
 	body := m.Data
 	if len(body) > maxDeadBody {
@@ -68,6 +69,19 @@ func (b *Bus) bury(ctx context.Context, m *Msg, reason string) error {
 		Subject: event.DeadPrefix + m.stream, Data: body, Header: h,
 		ID: fmt.Sprintf("dead/%s/%d/%d", m.stream, m.Sequence, m.Received.UnixNano()),
 	})
+}
+
+// history tells when the message was first taken and how often it was delivered, over all times that it was put back.
+func (m *Msg) history() (first time.Time, tries int) {
+	first, tries = m.Received, m.Tries
+	h := m.raw.Headers()
+	if at, err := time.Parse(time.RFC3339, h.Get(HeaderFirst)); err == nil && at.Before(first) {
+		first = at
+	}
+	if n, err := strconv.Atoi(h.Get(HeaderTries)); err == nil && n > 0 && n < 1e6 {
+		tries += n
+	}
+	return first, tries
 }
 
 // header makes one line of a reason.
@@ -135,7 +149,10 @@ func (b *Bus) RetryDead(ctx context.Context, id uint64) (Letter, error) {
 	if !ownSubject(l.Stream, l.Subject) {
 		return l, ErrForeign
 	}
-	if err := b.Publish(ctx, Out{Subject: l.Subject, Data: l.Body, ID: fmt.Sprintf("retry/%d/%d", id, l.Last.UnixNano())}); err != nil {
+	h := nats.Header{} // its history, should it die again
+	h.Set(HeaderFirst, event.Time(l.First))
+	h.Set(HeaderTries, strconv.Itoa(l.Tries))
+	if err := b.Publish(ctx, Out{Subject: l.Subject, Data: l.Body, Header: h, ID: fmt.Sprintf("retry/%d/%d", id, l.Last.UnixNano())}); err != nil {
 		return l, fmt.Errorf("put dead letter %d back: %w", id, err)
 	}
 	return l, b.DropDead(ctx, id)

@@ -2,7 +2,10 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -59,6 +62,28 @@ func (d *DB) SetPassword(ctx context.Context, role, password string) error {
 		return fmt.Errorf("set password of %s: refused; the login must own the roles of otpost or be a superuser", name)
 	}
 	return nil
+}
+
+// Join lets the login that the pool connects as take on otpost's roles (SET ROLE). It must run as a superuser or as who made the roles.
+func (d *DB) Join(ctx context.Context) error {
+	for _, name := range Roles {
+		if _, err := d.x.ExecContext(ctx, "GRANT "+name+" TO CURRENT_USER"); err != nil {
+			return fmt.Errorf("take on role %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// AsRole returns the URL of the same database and login whose sessions take on a role, with its grants and no others.
+func AsRole(rawURL, role string) (string, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return "", errors.New("database URL: is not understood") // the cause would quote the password
+	}
+	q := u.Query()
+	q.Set("options", strings.TrimSpace(q.Get("options")+" -c role="+Roles[role]))
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20") // libpq takes a plus for a plus
+	return u.String(), nil
 }
 
 // Migrated reports whether the foundation is there, so that a worker may wait for `otpost migrate`.

@@ -100,11 +100,12 @@ func try(address string) error {
 	if err != nil {
 		return err
 	}
+	fmt.Printf("→ %s.rpc.verify\n", mine)
 	reply, err := nc.Request(mine+".rpc.verify", answer, 5*time.Second)
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	fmt.Printf("→ %s.rpc.verify\n← %s\n", mine, reply.Data)
+	fmt.Printf("\n← %s\n", reply.Data)
 	time.Sleep(200 * time.Millisecond) // the event of the verdict
 	return nil
 }

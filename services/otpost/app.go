@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/otpost/otpost/pkg/message"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/postgres"
 )
@@ -39,7 +41,17 @@ type policyFlags struct {
 	NoFactor       *string        `help:"What becomes of a login of a user without factor and address: skip or refuse."`
 }
 
-func (f policyFlags) apply(a *postgres.App) {
+// apply sets what was named. Bounds are checked where the app is written; the languages are those that messages are written in.
+func (f policyFlags) apply(a *postgres.App) error {
+	if f.Locale != nil {
+		catalog, err := message.New()
+		if err != nil {
+			return err
+		}
+		if base, _, _ := strings.Cut(*f.Locale, "-"); !slices.Contains(catalog.Locales(), base) {
+			return fmt.Errorf("app locale: must be one of %s, not %q", strings.Join(catalog.Locales(), ", "), *f.Locale)
+		}
+	}
 	set(&a.DisplayName, f.DisplayName)
 	set(&a.Origin, f.Origin)
 	set(&a.Locale, f.Locale)
@@ -59,6 +71,7 @@ func (f policyFlags) apply(a *postgres.App) {
 	if f.NoFactor != nil {
 		a.Policy.NoFactor = otp.NoFactor(*f.NoFactor)
 	}
+	return nil
 }
 
 func set[T any](to *T, from *T) {
@@ -77,7 +90,9 @@ type appCreateCmd struct {
 func (c *appCreateCmd) Run(r *run) error {
 	return withDB(c.databaseFlags, func(db *postgres.DB) error {
 		a := postgres.App{Name: c.Name, DisplayName: c.Name, Locale: "en", Policy: otp.DefaultPolicy()}
-		c.apply(&a)
+		if err := c.apply(&a); err != nil {
+			return err
+		}
 		apps := postgres.NewApps(db)
 		if _, err := apps.Create(r.ctx, a); err != nil {
 			return named(c.Name, err)
@@ -89,8 +104,8 @@ func (c *appCreateCmd) Run(r *run) error {
 		if err := showApp(r.stdout, a); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(r.stdout, "\nThe app needs a NATS user: see otpost nats config --app %s=<password>. Run otpost migrate for its\n"+
-			"durable event consumer. A running otpost up does both by itself.\n", c.Name)
+		_, err = fmt.Fprintf(r.stdout, "\nThe app needs a NATS user: see otpost nats config --app-passwords %s=<password>. Run otpost migrate for\n"+
+			"its durable event consumer. A running otpost up does both by itself and writes .otpost/apps/%[1]s.json.\n", c.Name)
 		return err
 	})
 }
@@ -147,7 +162,9 @@ func (c *appPolicySetCmd) Run(r *run) error {
 		if err != nil {
 			return named(c.Name, err)
 		}
-		c.apply(&a)
+		if err := c.apply(&a); err != nil {
+			return err
+		}
 		if err := apps.Update(r.ctx, a); err != nil {
 			return named(c.Name, err)
 		}

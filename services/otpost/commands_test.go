@@ -297,7 +297,7 @@ func TestNATSCommands(t *testing.T) {
 		"OTPOST_CHALLENGE_PASSWORD": "c", "OTPOST_SMS_PASSWORD": "s", "OTPOST_EMAIL_PASSWORD": "e", "OTPOST_VERIFICATION_PASSWORD": "v",
 		"OTPOST_OPERATOR_PASSWORD": "o", "OTPOST_BCRYPT_COST": "4",
 	}}
-	text := sh.ok("nats", "config", "--app=shop=secret one", "--app=demo=secret two", "--nats-port=4333")
+	text := sh.ok("nats", "config", "--app-passwords=shop=secret one", "--app-passwords=demo=secret two", "--nats-port=4333")
 	for _, secret := range []string{"secret one", "secret two"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("the configuration holds the password %q in the clear", secret)
@@ -317,7 +317,7 @@ func TestNATSCommands(t *testing.T) {
 	sh.fails(2, []string{"--sms-password", "OTPOST_SMS_PASSWORD"}, "nats", "config")
 	sh.env["OTPOST_SMS_PASSWORD_FILE"] = write(t, "password", "s\n")
 	sh.ok("nats", "config")
-	sh.fails(1, []string{"Shop"}, "nats", "config", "--app=Shop=secret one")
+	sh.fails(1, []string{"Shop"}, "nats", "config", "--app-passwords=Shop=secret one")
 }
 
 func TestMigrateCommand(t *testing.T) {

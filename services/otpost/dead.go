@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/lifecycle"
 )
 
@@ -120,6 +121,9 @@ func (c *deadRetryCmd) Run(r *run) error {
 				return fmt.Errorf("%d: %w", id, err)
 			}
 			fmt.Fprintf(r.stdout, "%d is back on %s\n", id, l.Subject)
+			if l.Stream == bus.StreamLogins && time.Since(l.First) > event.MaxClockSkew {
+				fmt.Fprintln(r.stdout, "  its login is too old to be decided: the app will be told that it was refused")
+			}
 		}
 		return nil
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -31,8 +32,19 @@ type userFlags struct {
 	User string `required:"" help:"The app's id of the user."`
 }
 
+// checkApp refuses what can be no app's name without showing it: it may be something else that strayed here.
+func checkApp(name string) error {
+	if !otp.ValidApp(name) {
+		return errors.New("--app: must be 1 to 64 of a-z, 0-9 and -")
+	}
+	return nil
+}
+
 // account finds the user's app.
 func (f userFlags) account(r *run, db *postgres.DB) (postgres.App, postgres.Account, error) {
+	if err := checkApp(f.App); err != nil {
+		return postgres.App{}, postgres.Account{}, err
+	}
 	if w := otp.CheckID(f.User); w != "" {
 		return postgres.App{}, postgres.Account{}, fmt.Errorf("--user: %s", w)
 	}

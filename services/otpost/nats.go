@@ -25,7 +25,7 @@ type natsConfigCmd struct {
 	EmailPassword        string            `required:"" secret:"" help:"Password of the user email."`
 	VerificationPassword string            `required:"" secret:"" help:"Password of the user verification."`
 	OperatorPassword     string            `required:"" secret:"" help:"Password of the user operator."`
-	App                  map[string]string `secret:"" placeholder:"NAME=PASSWORD;…" help:"Apps that may connect, as user app_<name>."`
+	AppPasswords         map[string]string `secret:"" placeholder:"NAME=PASSWORD;…" help:"Apps that may connect, as user app_<name>."`
 	BcryptCost           int               `default:"11" help:"Cost of hashing the passwords, 4 to 31; 0 writes them as they are."`
 }
 
@@ -39,7 +39,7 @@ func (c *natsConfigCmd) Run(r *run) error {
 			bus.RoleVerification: c.VerificationPassword, bus.RoleOperator: c.OperatorPassword,
 		},
 	}
-	for name, password := range c.App {
+	for name, password := range c.AppPasswords {
 		s.Apps = append(s.Apps, bus.App{Name: name, Password: password})
 	}
 	text, err := bus.ServerConfig(s)

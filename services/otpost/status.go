@@ -18,6 +18,9 @@ type statusCmd struct {
 
 // Run tells where a challenge stands, as an operator asks who looks for a code that did not arrive.
 func (c *statusCmd) Run(r *run) error {
+	if err := checkApp(c.App); err != nil {
+		return err
+	}
 	id, err := uuid.Parse(c.Challenge)
 	if err != nil {
 		return fmt.Errorf("challenge: must be a UUID, not %q", c.Challenge)

@@ -67,7 +67,7 @@ func (c *upCmd) Run(r *run) error {
 				return err
 			}
 		}
-		printAddresses(r.stdout, s)
+		printAddresses(r.stdout, s, c.Without)
 		<-ctx.Done()
 		return nil
 	})
@@ -219,8 +219,8 @@ func (f sandboxFlags) color(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// printAddresses says where everything is, for people and for programs.
-func printAddresses(w io.Writer, s *sandbox.Sandbox) {
+// printAddresses says where everything is, for people and for programs. A line fits a terminal of 80.
+func printAddresses(w io.Writer, s *sandbox.Sandbox, without []string) {
 	a := s.Addresses()
 	dir := s.Dir()
 	if wd, err := os.Getwd(); err == nil {
@@ -231,14 +231,21 @@ func printAddresses(w io.Writer, s *sandbox.Sandbox) {
 	fmt.Fprintf(w, `
 otpost is up. Ctrl-C stops it.
 
-  NATS       %s   user and password of app demo: %s/endpoints.json
-  inbox      %s   what the simulated providers got
-  HTTP       %s
-  SMTP       %s
-  Twilio     %s
-  log        %s/otpost.log
-
-More workers, each in its own terminal:  otpost sms --config %s/sms.yaml   (or challenge, email, verification)
-An operator's commands:                  otpost dead list --config %s/operator.yaml
-`, a.NATS, dir, a.Inbox, a.HTTP, a.SMTP, a.Twilio, dir, dir, dir)
+  NATS     %s
+           user and password of an app: %s/apps/demo.json
+  inbox    %s   what the simulated providers got
+  HTTP     %s
+  SMTP     %s
+  Twilio   %s
+  log      %s/otpost.log
+`, a.NATS, dir, a.Inbox, a.HTTP, a.SMTP, a.Twilio, dir)
+	if len(without) > 0 {
+		fmt.Fprintf(w, "\nNot run here: %s. Logins wait for them.\n", strings.Join(without, ", "))
+	}
+	fmt.Fprintf(w, `
+More workers (challenge, sms, email, verification), each in a terminal:
+  otpost sms --config %s/sms.yaml
+Operators' commands:
+  otpost dead list --config %s/operator.yaml
+`, dir, dir)
 }

@@ -35,6 +35,10 @@ func (s *Sandbox) Role(role string) RoleAccess {
 	if s.cfg.NATSURL != "" {
 		a.NATSUser, a.NATSPassword = s.cfg.NATSUser, s.cfg.NATSPassword
 	}
+	if s.cfg.DatabaseURL != "" {
+		a.DatabaseURL, _ = postgres.AsRole(s.ownerURL, role) // the URL has been parsed before
+		return a
+	}
 	a.DatabaseURL = asUser(s.ownerURL, postgres.Roles[role], secret.DatabasePassword)
 	return a
 }

@@ -62,12 +62,13 @@ func (p *printer) heading(title, about string) {
 func (p *printer) begin(at time.Time) { p.began, p.last = at, at }
 
 // step writes a step that succeeded: how long after the beginning, and how long after the step before it. Steps are shown in the order of the
-// story; one that overtook the step before it took no time of its own.
+// story; one that overtook the step before it is shown with that.
 func (p *printer) step(name, note string, at time.Time) {
-	took := max(0, at.Sub(p.last))
-	if at.After(p.last) {
-		p.last = at
+	if at.Before(p.last) {
+		at = p.last
 	}
+	took := at.Sub(p.last)
+	p.last = at
 	p.line(fmt.Sprintf(" %s %s %s%*s%s", p.style(green, "✓"), fit(name, stepWidth-1), p.style(dim, fit(note, noteWidth)),
 		timeWidth, milliseconds(at.Sub(p.began)), p.style(dim, fmt.Sprintf("%*s", timeWidth, milliseconds(took)))))
 }

@@ -26,7 +26,7 @@ const (
 	appsInterval = 2 * time.Second
 )
 
-// migrate brings the database to the newest form, lets the roles log in, and makes the demo app.
+// migrate brings the database to the newest form, lets the workers connect as their roles, and makes the demo app.
 func (s *Sandbox) migrate(ctx context.Context) error {
 	owner, err := postgres.Open(s.ownerURL, 4)
 	if err != nil {
@@ -39,10 +39,8 @@ func (s *Sandbox) migrate(ctx context.Context) error {
 	if _, err := owner.Migrate(ctx); err != nil {
 		return err
 	}
-	for role := range postgres.Roles {
-		if err := owner.SetPassword(ctx, role, s.secrets.Roles[role].DatabasePassword); err != nil {
-			return err
-		}
+	if err := s.enterRoles(ctx, owner); err != nil {
+		return err
 	}
 	_, err = postgres.NewApps(owner).Create(ctx, postgres.App{
 		Name: DemoApp, DisplayName: "Demo shop", Origin: "https://shop.example", Locale: "en", Policy: otp.DefaultPolicy(),
@@ -54,6 +52,20 @@ func (s *Sandbox) migrate(ctx context.Context) error {
 		return err
 	}
 	s.onClose(func(context.Context) error { return s.db.Close() })
+	return nil
+}
+
+// enterRoles lets workers connect as their roles: with passwords of this folder where the server is its own. On a server that was given, roles and
+// their passwords belong to all its databases and may be in use; there the given login takes the roles on.
+func (s *Sandbox) enterRoles(ctx context.Context, owner *postgres.DB) error {
+	if s.cfg.DatabaseURL != "" {
+		return owner.Join(ctx)
+	}
+	for role := range postgres.Roles {
+		if err := owner.SetPassword(ctx, role, s.secrets.Roles[role].DatabasePassword); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
