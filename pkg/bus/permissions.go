@@ -116,6 +116,7 @@ var grants = []grant{
 	{RoleApp, publishes, "otpost.app.<app>.login", "login events"},
 	{RoleApp, publishes, "otpost.app.<app>.signal.>", "signals"},
 	{RoleApp, requests, "otpost.app.<app>.rpc.>", "requests"},
+	{RoleApp, requests, "$SRV.>", "finds the workers that answer its requests; their statistics are of all apps together"},
 	{RoleApp, subscribes, "otpost.app.<app>.event.>", "its events, while it is connected"},
 	{RoleApp, pulls, "OTPOST_EVENTS/<app>", "its events, none missed; the operator has made the consumer"},
 }
@@ -184,7 +185,7 @@ func appShares(app string) []shared {
 		what := forApp(g.what, app)
 		switch g.act {
 		case publishes, requests:
-			out = append(out, shared{subject: what})
+			out = append(out, shared{subject: what, replies: strings.HasPrefix(what, "$SRV.")}) // every worker answers a question to all
 		case subscribes:
 			out = append(out, shared{subject: what, stream: true})
 		case pulls:

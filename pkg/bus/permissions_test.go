@@ -86,7 +86,7 @@ var mayPublish = map[string]string{
 	"$JS.ACK.OTPOST_EVENTS.demo.1.1.1.1.0":                "operator app_demo",
 	"$JS.ACK.OTPOST_EVENTS.other.1.1.1.1.0":               "operator",
 
-	"$SRV.PING":             "operator",
+	"$SRV.PING":             "operator app_demo",
 	"$SYS.REQ.SERVER.PING":  "",
 	"_R_.aaaaaa.bbbbbb":     "challenge verification",
 	"_INBOX_sms.x":          "",
@@ -258,6 +258,11 @@ func TestEveryGrantWorks(t *testing.T) {
 		m = w.request(app, subject, "wrong")
 		if m.Header.Get(micro.ErrorCodeHeader) != "invalid" || m.Header.Get(micro.ErrorHeader) != "no good" || m.Header.Get("Otpost-Test") != "e" {
 			t.Errorf("error reply to %s: %v", verb, m.Header)
+		}
+	}
+	for verb, want := range map[string]string{"PING": `"name":"verification"`, "INFO": "otpost.app.*.rpc.verify", "STATS": `"num_requests"`} {
+		if m := w.request(app, "$SRV."+verb+".verification", ""); !strings.Contains(string(m.Data), want) {
+			t.Errorf("the app asked for %s and got %s", verb, m.Data)
 		}
 	}
 	if m := w.request(w.operator, "$SRV.PING.verification", ""); !strings.Contains(string(m.Data), `"name":"verification"`) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -35,7 +36,7 @@ func TestAppsCannotReachOtherSubjectsByWayOfReplies(t *testing.T) {
 	for _, target := range targets {
 		w.publish(verification, "otpost.app.demo.event.challenge.verified", "forged")
 		w.publish(verification, "otpost.app.demo.event.challenge.verified", "forged")
-		for _, ask := range []string{"otpost.app.demo.rpc.verify", "otpost.app.demo.login", "$JS.API.CONSUMER.INFO.OTPOST_EVENTS.demo"} {
+		for _, ask := range []string{"otpost.app.demo.rpc.verify", "otpost.app.demo.login", "$JS.API.CONSUMER.INFO.OTPOST_EVENTS.demo", "$SRV.PING"} {
 			if err := demo.PublishRequest(ask, target, nil); err != nil {
 				t.Fatal(err)
 			}
@@ -76,7 +77,15 @@ func TestAppsCannotReachOtherSubjectsByWayOfReplies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := s.CachedInfo().State.Msgs; n != want {
+		n := s.CachedInfo().State.Msgs
+		for deadline := time.Now().Add(patience); n < want && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) { // a stream stores when it can
+			info, err := s.Info(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			n = info.State.Msgs
+		}
+		if n != want {
 			t.Errorf("%s holds %d messages, want %d", stream, n, want)
 		}
 	}
