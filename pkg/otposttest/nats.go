@@ -17,6 +17,7 @@ type Server struct {
 	cfg    embedded.NATSConfig
 	server *embedded.NATS
 	store  string
+	apps   []*nats.Conn // of apps, which Restart waits for
 }
 
 type natsOptions struct {
@@ -129,6 +130,7 @@ func (n *Server) App(t testing.TB, app string) *nats.Conn {
 		t.Fatalf("connect app %s: %v", app, err)
 	}
 	t.Cleanup(nc.Close)
+	n.apps = append(n.apps, nc)
 	return nc
 }
 
@@ -152,9 +154,13 @@ func (n *Server) Start(t testing.TB) {
 	n.server, n.cfg.Port = server, server.Port()
 }
 
-// Restart stops the server and starts it again under the feet of its clients.
+// Restart stops the server and starts it again under the feet of its clients. It returns when the apps' clients are back with their subscriptions: what
+// is published before that, they do not hear.
 func (n *Server) Restart(t testing.TB) {
 	t.Helper()
 	n.Stop(t)
 	n.Start(t)
+	for _, nc := range n.apps {
+		Eventually(t, "the app's client to be back", func() bool { return nc.IsClosed() || nc.IsConnected() && nc.FlushTimeout(time.Second) == nil })
+	}
 }
