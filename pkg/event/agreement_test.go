@@ -100,6 +100,14 @@ func places(v any) []map[string]any {
 	return out
 }
 
+// own copies an object: the next change may be made in it, and must not change what others drew, or put it into itself.
+func own(v any) any {
+	if m, ok := v.(map[string]any); ok {
+		return maps.Clone(m)
+	}
+	return v
+}
+
 func mutate(t *rapid.T, doc any) {
 	in := rapid.SampledFrom(places(doc)).Draw(t, "object")
 	value := rapid.OneOf(rapid.SampledFrom(pieces), rapid.Map(rapid.StringN(0, 70, -1), func(s string) any { return s }))
@@ -110,10 +118,10 @@ func mutate(t *rapid.T, doc any) {
 		}
 	case "replace":
 		if len(keys) > 0 {
-			in[rapid.SampledFrom(keys).Draw(t, "key")] = value.Draw(t, "value")
+			in[rapid.SampledFrom(keys).Draw(t, "key")] = own(value.Draw(t, "value"))
 		}
 	case "add":
-		in[rapid.SampledFrom(names).Draw(t, "name")] = value.Draw(t, "value")
+		in[rapid.SampledFrom(names).Draw(t, "name")] = own(value.Draw(t, "value"))
 	}
 }
 
