@@ -385,3 +385,11 @@ func MaskEmail(addr string) string {
 	}
 	return addr[:1] + bullets + addr[at:]
 }
+
+// AddressWords are what is wrong with an address, in words that follow the field's name.
+func AddressWords(err error) string {
+	if e, ok := errors.AsType[*AddressError](err); ok {
+		return e.Reason
+	}
+	return err.Error()
+}

@@ -107,6 +107,8 @@ func TestPolicyBounds(t *testing.T) {
 		{"channels", false, func(p *Policy) { p.Channels = []FactorKind{FactorSMS, FactorSMS} }},
 		{"channels", false, func(p *Policy) { p.Channels = []FactorKind{FactorSMS, "fax"} }},
 		{"channels", false, func(p *Policy) { p.Channels = []FactorKind{FactorBackupCode} }},
+		{"channels", true, func(p *Policy) { p.Channels = []FactorKind{FactorYubikey, FactorHOTP, FactorWebAuthn} }},
+		{"channels", false, func(p *Policy) { p.Channels = []FactorKind{FactorKind(Letter)} }},
 		{"no-factor", true, func(p *Policy) { p.NoFactor = Refuse }},
 		{"no-factor", false, func(p *Policy) { p.NoFactor = "" }},
 		{"no-factor", false, func(p *Policy) { p.NoFactor = "pass" }},

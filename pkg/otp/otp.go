@@ -7,14 +7,18 @@ package otp
 // A Channel is a way by which a code reaches a person.
 type Channel string
 
-// The channels of this version.
+// The channels of this version. A letter takes days: it carries codes of recoveries, never those of challenges.
 const (
-	SMS   Channel = "sms"
-	Email Channel = "email"
+	SMS    Channel = "sms"
+	Email  Channel = "email"
+	Letter Channel = "letter"
 )
 
-// Valid reports whether c is a channel that otpost can send over.
+// Valid reports whether c can carry the code of a challenge.
 func (c Channel) Valid() bool { return c == SMS || c == Email }
+
+// Sendable reports whether c is a channel that otpost can send over, whatever the code is for.
+func (c Channel) Sendable() bool { return c.Valid() || c == Letter }
 
 // A FactorKind is something a user proves with. The values are those of the wire.
 type FactorKind string
@@ -25,8 +29,25 @@ const (
 	FactorEmail      FactorKind = "email"
 	FactorTOTP       FactorKind = "totp"
 	FactorHOTP       FactorKind = "hotp"
+	FactorYubikey    FactorKind = "yubikey" // a YubiKey that types a Yubico OTP; one used over WebAuthn is FactorWebAuthn
 	FactorWebAuthn   FactorKind = "webauthn"
 	FactorBackupCode FactorKind = "backup_code"
+)
+
+// FactorKinds returns the kinds that can be enrolled. Backup codes are none of them: they come with a user's first factor.
+func FactorKinds() []FactorKind {
+	return []FactorKind{FactorTOTP, FactorSMS, FactorEmail, FactorWebAuthn, FactorHOTP, FactorYubikey}
+}
+
+// A FactorState is where an enrolled factor stands. What is being enrolled is a ceremony and no factor yet.
+type FactorState string
+
+// The states of a factor. Only an active one answers a challenge.
+const (
+	FactorConfirmed FactorState = "confirmed" // proven, and waiting until the user has saved the backup codes
+	FactorActive    FactorState = "active"
+	FactorSuspended FactorState = "suspended" // no longer trusted: it may have been copied
+	FactorRemoved   FactorState = "removed"   // final
 )
 
 // Channel returns the channel that carries the factor's codes; ok is false for a factor that needs none (TOTP, keys).
@@ -43,7 +64,7 @@ func (k FactorKind) AMR() []string {
 	case FactorEmail:
 		return []string{"otp", "email"} // "email" is not registered by RFC 8176; apps need to tell it from the stronger ones
 	case FactorWebAuthn:
-		return []string{"hwk"}
+		return []string{"pop", "user"} // a key was proven and somebody was there; "hwk" would be untrue of a passkey that is synced
 	default:
 		return []string{"otp"}
 	}

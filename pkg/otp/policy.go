@@ -2,6 +2,8 @@ package otp
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -16,6 +18,7 @@ type Policy struct {
 	TOTPSkew       int           // steps accepted to either side; 0–2 (RFC 6238, section 5.2)
 	Channels       []FactorKind  // the factors to ask for when neither the login nor the user says, best first
 	NoFactor       NoFactor      // what becomes of a login whose user has nothing to prove with
+	Factors        FactorPolicy  // how users' factors are enrolled, used and recovered
 }
 
 // NoFactor is what becomes of a login whose user has no factor and for whom the app vouches for no address.
@@ -31,7 +34,8 @@ const (
 func DefaultPolicy() Policy {
 	return Policy{
 		Digits: 6, Life: 5 * time.Minute, Attempts: 5, Sends: 5, Cooldown: 30 * time.Second, OpenChallenges: 3, TOTPSkew: 1,
-		Channels: []FactorKind{FactorTOTP, FactorSMS, FactorEmail}, NoFactor: Skip,
+		Channels: []FactorKind{FactorWebAuthn, FactorTOTP, FactorYubikey, FactorHOTP, FactorSMS, FactorEmail}, NoFactor: Skip,
+		Factors: DefaultFactorPolicy(),
 	}
 }
 
@@ -58,12 +62,12 @@ func (p Policy) Check() error {
 		return fmt.Errorf("policy life and cooldown: must be whole seconds")
 	}
 	if len(p.Channels) == 0 {
-		return fmt.Errorf("policy channels: must name at least one of totp, sms, email")
+		return fmt.Errorf("policy channels: must name at least one of %s", kindList())
 	}
 	seen := map[FactorKind]bool{}
 	for _, c := range p.Channels {
-		if c != FactorTOTP && c != FactorSMS && c != FactorEmail {
-			return fmt.Errorf("policy channels: %q is not one of totp, sms, email", string(c))
+		if !slices.Contains(FactorKinds(), c) {
+			return fmt.Errorf("policy channels: %q is not one of %s", string(c), kindList())
 		}
 		if seen[c] {
 			return fmt.Errorf("policy channels: %q is named twice", string(c))
@@ -73,5 +77,14 @@ func (p Policy) Check() error {
 	if p.NoFactor != Skip && p.NoFactor != Refuse {
 		return fmt.Errorf("policy no-factor: must be skip or refuse, not %q", string(p.NoFactor))
 	}
-	return nil
+	return p.Factors.Check()
+}
+
+func kindList() string {
+	kinds := FactorKinds()
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = string(k)
+	}
+	return strings.Join(names, ", ")
 }

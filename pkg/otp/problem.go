@@ -12,16 +12,28 @@ type Reason string
 
 // The reasons. Whatever has none of its own is Internal and says no more.
 const (
-	Invalid            Reason = "invalid"             // a field is missing or wrong; the message names it
-	UnknownApp         Reason = "unknown_app"         // no such app
-	UnknownChallenge   Reason = "unknown_challenge"   // no such challenge for this app and session
-	ChallengeEnded     Reason = "challenge_ended"     // it has ended; its own reason is in the message
-	RateLimited        Reason = "rate_limited"        // too soon; see retry_after
-	AccountLocked      Reason = "locked"              // until an operator unlocks the account
-	BlockedDestination Reason = "blocked_destination" // the address may not be sent to
-	NoFactorLeft       Reason = "no_factor"           // nothing to prove with
-	Stale              Reason = "stale"               // the login waited in the queue for longer than a code lives
-	Busy               Reason = "unavailable"         // otpost cannot answer now; the same request may be sent again
+	Invalid            Reason = "invalid"                   // a field is missing or wrong; the message names it
+	UnknownApp         Reason = "unknown_app"               // no such app
+	UnknownChallenge   Reason = "unknown_challenge"         // no such challenge for this app and session
+	ChallengeEnded     Reason = "challenge_ended"           // it has ended; its own reason is in the message
+	RateLimited        Reason = "rate_limited"              // too soon; see retry_after
+	AccountLocked      Reason = "locked"                    // until an operator unlocks the account
+	BlockedDestination Reason = "blocked_destination"       // the address may not be sent to
+	NoFactorLeft       Reason = "no_factor"                 // nothing to prove with
+	Stale              Reason = "stale"                     // the login waited in the queue for longer than a code lives
+	ReauthRequired     Reason = "reauthentication_required" // the password, or a code of a factor, must be given anew
+	UnknownFactor      Reason = "unknown_factor"            // no such factor of this user
+	UnknownCeremony    Reason = "unknown_ceremony"          // unknown, another's, expired or used: all answered alike
+	UnknownRecovery    Reason = "unknown_recovery"          // no such recovery under way: unknown, another's or ended, all answered alike
+	UnknownDevice      Reason = "unknown_device"            // no such trusted device of this user
+	WrongCode          Reason = "wrong_code"                // the code does not fit; it has counted against the account
+	NotAllowed         Reason = "not_allowed"               // the app's policy does not allow it
+	LastFactor         Reason = "last_factor"               // the user's last one: to remove it is to deactivate, a request of its own
+	CoolingOff         Reason = "cooling_off"               // the factor is too new to be the only one; see retry_after
+	ApprovalRequired   Reason = "approval_required"         // a second support agent must approve first
+	Conflict           Reason = "conflict"                  // something else was quicker, or is there already; look again, then ask again
+	TooMany            Reason = "too_many"                  // the user has as many as the policy allows
+	Busy               Reason = "unavailable"               // otpost cannot answer now; the same request may be sent again
 	Internal           Reason = "internal"
 )
 
