@@ -1,16 +1,19 @@
-// Package message turns a one-time code into the words that reach a person: a short message or an email, in the person's language.
+// Package message turns a one-time code into the words that reach a person: a short message, an email or a letter, in the person's
+// language. It also words notices: what happened to a person's second factors, and what to do if it was somebody else.
 //
 // It promises that the digits come first in a short message and stand unbroken; that a short message of an app with a web origin
-// ends with the line browsers fill the code in from (WebOTP), and that no name, payee or amount can put a line of its own, or a
-// look-alike of that line, into a message; that email has no link, no image and nothing that tells the sender it was opened.
+// ends with the line browsers fill the code in from (WebOTP) where that is wanted, and that no name, label, payee or amount can put a
+// line of its own, or a look-alike of that line, into a message; that a notice begins with the app's name and never with digits, and
+// that no label puts a link into it; that email has no link, no image and nothing that tells the sender it was opened.
 //
 // Wording lives in locales/active.<tag>.json (go-i18n's format), one file a language. [New] refuses catalogs in which a message, a
 // placeholder or a plural form is missing, so a half-translated language fails the build's tests, not a login.
 //
 // A short message is written in the GSM 7-bit alphabet (3GPP TS 23.038) where the language reads well in it, so that it fits one
 // segment of 160 septets: en, de, es, fr, it and, but for a last minute ("1 minutę"), pl. Spanish says "clave" there for that reason.
-// Czech and Japanese are sent as UCS-2, 70 characters a segment: Czech without its diacritics would look like a forgery, and a
-// message that people are to trust may cost a second segment. Names outside the GSM alphabet change the encoding in any language.
+// The code of a recovery comes with a warning and takes two segments, as notices do. Czech, Japanese and notices in Polish are sent as
+// UCS-2, 70 characters a segment: without their letters they would look like a forgery, and a message that people are to trust may
+// cost another segment. Names and labels outside the GSM alphabet change the encoding in any language.
 package message
 
 import (
@@ -31,7 +34,7 @@ import (
 //go:embed locales/active.*.json templates/*.tmpl
 var files embed.FS
 
-// ErrInput is wrapped by every error of [Catalog.SMS] and [Catalog.Email] that the input is to blame for. Trying again is of no use.
+// ErrInput is wrapped by every error of a [Catalog] that the input is to blame for. Trying again is of no use.
 var ErrInput = errors.New("message input not usable")
 
 // maxRemembered bounds the locale names whose match is remembered. Names come from apps and their users, so the memory must not grow

@@ -71,7 +71,11 @@ func TestCatalogsAreComplete(t *testing.T) {
 		return m
 	}
 	english := read("en")
-	if want := append(slices.Clone(phraseNames[:]), expiresName); !slices.Equal(slices.Sorted(maps.Keys(english)), slices.Sorted(slices.Values(want))) {
+	want, plurals := append(slices.Clone(phraseNames[:]), familyNames()...), map[string]bool{}
+	for _, c := range counts {
+		want, plurals[c.name] = append(want, c.name), true
+	}
+	if !slices.Equal(slices.Sorted(maps.Keys(english)), slices.Sorted(slices.Values(want))) {
 		t.Errorf("en has messages %v, want %v", slices.Sorted(maps.Keys(english)), want)
 	}
 	for _, tag := range all {
@@ -80,7 +84,7 @@ func TestCatalogsAreComplete(t *testing.T) {
 			t.Errorf("%s has messages %v, want %v", tag, got, want)
 		}
 		for id, m := range messages {
-			if id == expiresName {
+			if plurals[id] {
 				plural := m.(map[string]any)
 				if got := slices.Sorted(maps.Keys(plural)); !slices.Equal(got, forms[tag]) {
 					t.Errorf("%s: %s has forms %v, want %v", tag, id, got, forms[tag])
@@ -115,6 +119,14 @@ func TestBrokenCatalogsAreRefused(t *testing.T) {
 		"code not first":       {"fr", func(m map[string]any) { m["sms_login"] = "{{.App}} {{.Code}} {{.Expires}}" }, "does not begin with the code"},
 		"plural form missing":  {"pl", func(m map[string]any) { delete(m["expires"].(map[string]any), "few") }, `plural form "few"`},
 		"line break":           {"cs", func(m map[string]any) { m["sms_login"] = "{{.Code}}\n{{.App}} {{.Expires}}" }, "control character"},
+		"notice missing":       {"ja", func(m map[string]any) { delete(m, "notice_factor_added_body") }, `message "notice_factor_added_body"`},
+		"factor not named":     {"ja", func(m map[string]any) { delete(m, "factor_yubikey") }, `message "factor_yubikey"`},
+		"notice lacks advice":  {"es", func(m map[string]any) { m["notice_deactivated_sms"] = "{{.App}}: {{.When}}." }, "placeholders"},
+		"notice begins oddly":  {"es", func(m map[string]any) { m["notice_deactivated_sms"] = "{{.When}} {{.App}} {{.Advice}}" }, "does not begin with the app"},
+		"code of a recovery":   {"es", func(m map[string]any) { m["sms_recovery"] = "{{.App}} {{.Code}} {{.Expires}} {{.App}}" }, "does not begin with the code"},
+		"hours lack a form":    {"cs", func(m map[string]any) { delete(m["expires_hours"].(map[string]any), "few") }, `plural form "few"`},
+		"days lack a form":     {"pl", func(m map[string]any) { delete(m["expires_days"].(map[string]any), "many") }, `plural form "many"`},
+		"left lacks a form":    {"en", func(m map[string]any) { delete(m["left"].(map[string]any), "one") }, `plural form "one"`},
 		"English itself short": {"en", func(m map[string]any) { delete(m, "subject") }, `message "subject"`},
 	} {
 		t.Run(name, func(t *testing.T) {

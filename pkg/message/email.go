@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// An EmailMessage is a rendered email: the subject and the two parts of a multipart/alternative body.
+// An EmailMessage is a rendered email, of a code or a notice: the subject and the two parts of a multipart/alternative body.
 type EmailMessage struct {
 	Subject string // one line, not yet encoded for a header
 	Text    string // text/plain, UTF-8; lines end with LF
@@ -13,7 +13,7 @@ type EmailMessage struct {
 	Locale  string // BCP 47, the language it is written in
 }
 
-// Email renders an email. Its error wraps [ErrInput] when the input is to blame, and holds no code.
+// Email renders an email with a code. Its error wraps [ErrInput] when the input is to blame, and holds no code.
 //
 // The subject begins with the code. It can be read off a notification or the list of messages without opening anything, and it is
 // what mail programs fill in from. Leaving it out would hide little: a locked screen that shows the subject shows the start of
@@ -24,25 +24,42 @@ func (c *Catalog) Email(in Input) (EmailMessage, error) {
 	if err != nil {
 		return EmailMessage{}, err
 	}
+	w, err := in.wording()
+	if err != nil {
+		return EmailMessage{}, err
+	}
 	fill := func(id phraseID) string { return l.phrases[id].fill(&v) }
 	p := page{
-		Lang:       l.name,
-		Subject:    fill(subject),
-		Preheader:  fill(preheader),
-		Heading:    fill(headingLogin),
-		Intro:      fill(introLogin),
-		Ignore:     fill(ignoreLogin),
-		Code:       v[code],
-		Expires:    v[expires],
-		KeepSecret: fill(keepSecret),
+		Lang:      l.name,
+		Subject:   fill(w.subject),
+		Preheader: fill(preheader),
+		Heading:   fill(w.heading),
+		Words:     []string{fill(w.intro)},
+		Code:      v[code],
+		Notes:     []string{v[expires], fill(keepSecret)},
+		Last:      fill(w.ignore),
 	}
 	if in.Transaction != nil {
-		p.Heading, p.Intro, p.Ignore = fill(headingTransaction), fill(introTransaction), fill(ignoreTransaction)
-		p.Transaction = &pageTransaction{
-			AmountLabel: fill(labelAmount), Amount: v[amount],
-			PayeeLabel: fill(labelPayee), Payee: v[payee],
-		}
+		p.Rows = []row{{fill(labelAmount), v[amount]}, {fill(labelPayee), v[payee]}}
 	}
+	return c.email(&p)
+}
+
+// A page is what the email templates show, from top to bottom.
+type page struct {
+	Lang, Subject, Preheader string
+
+	Heading string
+	Rows    []row
+	Words   []string // a paragraph each
+	Code    string   // stands by itself below Words; empty for none
+	Notes   []string // a line each, below the code
+	Last    string   // in small letters: what to do if it was somebody else
+}
+
+type row struct{ Label, Value string }
+
+func (c *Catalog) email(p *page) (EmailMessage, error) {
 	var text, html strings.Builder
 	if err := c.text.Execute(&text, p); err != nil {
 		return EmailMessage{}, fmt.Errorf("render the text of an email: %w", err)
@@ -50,14 +67,5 @@ func (c *Catalog) Email(in Input) (EmailMessage, error) {
 	if err := c.html.Execute(&html, p); err != nil {
 		return EmailMessage{}, fmt.Errorf("render the HTML of an email: %w", err)
 	}
-	return EmailMessage{Subject: p.Subject, Text: text.String(), HTML: html.String(), Locale: l.name}, nil
+	return EmailMessage{Subject: p.Subject, Text: text.String(), HTML: html.String(), Locale: p.Lang}, nil
 }
-
-// A page is what the email templates show.
-type page struct {
-	Lang, Subject, Preheader, Heading, Intro, Code, Expires, KeepSecret, Ignore string
-
-	Transaction *pageTransaction
-}
-
-type pageTransaction struct{ AmountLabel, Amount, PayeeLabel, Payee string }

@@ -4,9 +4,14 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/otpost/otpost/pkg/otp"
 )
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
@@ -42,9 +47,14 @@ func TestGolden(t *testing.T) {
 			web.Origin = "https://shop.example"
 			webPayment := payment(tag)
 			webPayment.Origin = web.Origin
+			added, addedWeb, recovery, address := login(tag), web, login(tag), login(tag)
+			added.Purpose, addedWeb.Purpose, recovery.Purpose, address.Purpose = AddFactor, AddFactor, Recovery, ResetAddress
+			recovery.Life = 24 * time.Hour
 			for name, in := range map[string]Input{
 				"sms.txt": login(tag), "sms-webotp.txt": web,
 				"sms-transaction.txt": payment(tag), "sms-transaction-webotp.txt": webPayment,
+				"sms-add-factor.txt": added, "sms-add-factor-webotp.txt": addedWeb,
+				"sms-recovery.txt": recovery, "sms-reset-address.txt": address,
 			} {
 				m, err := c.SMS(in)
 				if err != nil {
@@ -52,7 +62,10 @@ func TestGolden(t *testing.T) {
 				}
 				golden(t, filepath.Join(tag, name), m.Text)
 			}
-			for name, in := range map[string]Input{"email": login(tag), "email-transaction": payment(tag)} {
+			for name, in := range map[string]Input{
+				"email": login(tag), "email-transaction": payment(tag),
+				"email-add-factor": added, "email-recovery": recovery, "email-reset-address": address,
+			} {
 				m, err := c.Email(in)
 				if err != nil {
 					t.Fatal(err)
@@ -60,6 +73,33 @@ func TestGolden(t *testing.T) {
 				golden(t, filepath.Join(tag, name+".txt"), "Subject: "+m.Subject+"\n\n"+m.Text)
 				golden(t, filepath.Join(tag, name+".html"), m.HTML)
 			}
+			var sms, emails strings.Builder
+			for _, in := range happenings(tag) {
+				m, err := c.NoticeSMS(in)
+				if err != nil {
+					t.Fatal(err)
+				}
+				sms.WriteString(m.Text + "\n")
+			}
+			for _, n := range otp.Notices() {
+				m, err := c.NoticeEmail(notice(tag, n))
+				if err != nil {
+					t.Fatal(err)
+				}
+				emails.WriteString("Subject: " + m.Subject + "\n\n" + m.Text + "\n--\n")
+				if n == otp.NoticeFactorAdded || n == otp.NoticeRecoveryWaiting {
+					golden(t, filepath.Join(tag, "notice-"+string(n)+".html"), m.HTML)
+				}
+			}
+			golden(t, filepath.Join(tag, "notices-sms.txt"), sms.String())
+			golden(t, filepath.Join(tag, "notices-email.txt"), emails.String())
+
+			l, err := c.Letter(letter(tag))
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, filepath.Join(tag, "letter.txt"), strings.Join(slices.Concat(
+				[]string{l.Date, l.Subject, l.Salutation}, l.Body, []string{l.CodeLabel + " [" + l.Code + "]"}, l.Closing), "\n\n")+"\n")
 		})
 	}
 }

@@ -12,11 +12,12 @@ import (
 
 // An Input is one code on its way to a person.
 type Input struct {
+	Purpose     Purpose          // what the code is for; empty for a login
 	App         string           // the app's name for people, such as "Shop"; cut after MaxName characters
 	Code        string           // otp.MinDigits to otp.MaxDigits ASCII digits
 	Locale      string           // BCP 47, as the app or the user asked; may be empty or unknown
 	Fallback    string           // BCP 47, the app's default, used when Locale matches no catalog; English is the last resort
-	Life        time.Duration    // what is left of the code's life; told in minutes, rounded up, at least 1
+	Life        time.Duration    // what is left of the code's life; told in minutes, hours or days, from 1 minute to 60 days
 	Origin      string           // the app's web origin, such as "https://shop.example" (see [WebOTPHost]), or empty; for SMS only
 	Transaction *otp.Transaction // what the code approves; nil for a plain login
 }
@@ -31,8 +32,8 @@ func (in *Input) values(l *locale) (v values, err error) {
 	}
 	v[code] = in.Code
 	v[expires] = l.expiry(in.Life)
-	if v[app] = shorten(clean(in.App), MaxName); v[app] == "" {
-		return v, fmt.Errorf("%w: the app's name has nothing to show", ErrInput)
+	if v[app], err = appName(in.App); err != nil {
+		return v, err
 	}
 	if in.Transaction == nil {
 		return v, nil
@@ -51,6 +52,14 @@ func (in *Input) values(l *locale) (v values, err error) {
 		}
 	}
 	return v, nil
+}
+
+// appName makes an app's name fit to stand in a message.
+func appName(s string) (string, error) {
+	if s = shorten(clean(s), MaxName); s == "" {
+		return "", fmt.Errorf("%w: the app's name has nothing to show", ErrInput)
+	}
+	return s, nil
 }
 
 func digits(s string) bool {

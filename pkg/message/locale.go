@@ -3,31 +3,37 @@ package message
 import (
 	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/nicksnyder/go-i18n/v2/i18n"
 	"golang.org/x/text/language"
+
+	"github.com/otpost/otpost/pkg/otp"
 )
 
-// A locale is one catalog, compiled: phrases cut at their placeholders, and the words for what is left of a code's life, chosen among
-// the plural forms by go-i18n (CLDR) once for every number of minutes that can occur.
+// A locale is one catalog, compiled: phrases cut at their placeholders, and words with a number in them, chosen among the plural forms
+// by go-i18n (CLDR) once for every number that can occur.
 type locale struct {
 	name    string // BCP 47
 	phrases [phraseCount]phrase
-	expires [maxMinutes + 1]string // by minutes; 0 is not used
+	family  map[string]phrase // the rest, by the name in the catalog: one of familyNames
+	counts  [countCount][]string
 }
-
-// maxMinutes is the longest life told. Policy allows a code 10 minutes at most; anything above is told as this, never as longer than it is.
-const maxMinutes = 60
 
 // A phraseID names a message of the catalogs.
 type phraseID int
 
 const (
 	subject phraseID = iota
+	subjectAddFactor
+	subjectRecovery
+	subjectResetAddress
 	smsLogin
 	smsTransaction
+	smsAddFactor
+	smsRecovery
+	smsResetAddress
 	preheader
 	headingLogin
 	introLogin
@@ -35,89 +41,122 @@ const (
 	headingTransaction
 	introTransaction
 	ignoreTransaction
+	headingAddFactor
+	introAddFactor
+	ignoreAddFactor
+	headingRecovery
+	introRecovery
+	ignoreRecovery
+	headingResetAddress
+	introResetAddress
+	ignoreResetAddress
 	labelAmount
 	labelPayee
 	keepSecret
+
+	labelWhen
+	labelFactor
+	labelName
+	labelReason
+	quoted
+	quotedSMS
+	list
+	detailSMS
+	adviceSMS
+	adviceEmail
+	cancelSMS
+	cancelIntro
+	cancelAfter
+	leftNone
+
+	firstDay
+	dateLong
+	moment
+	momentSMS
+
+	letterSubject
+	letterSalutation
+	letterWhy
+	letterHow
+	letterCodeLabel
+	letterUntil
+	letterKeep
+	letterNotYou
+	letterRegards
 	phraseCount
 )
 
 var phraseNames = [phraseCount]string{
-	"subject", "sms_login", "sms_transaction", "preheader",
+	"subject", "subject_add_factor", "subject_recovery", "subject_reset_address",
+	"sms_login", "sms_transaction", "sms_add_factor", "sms_recovery", "sms_reset_address",
+	"preheader",
 	"heading_login", "intro_login", "ignore_login",
 	"heading_transaction", "intro_transaction", "ignore_transaction",
+	"heading_add_factor", "intro_add_factor", "ignore_add_factor",
+	"heading_recovery", "intro_recovery", "ignore_recovery",
+	"heading_reset_address", "intro_reset_address", "ignore_reset_address",
 	"label_amount", "label_payee", "keep_secret",
+
+	"label_when", "label_factor", "label_name", "label_reason",
+	"quoted", "quoted_sms", "list", "detail_sms",
+	"advice_sms", "advice_email", "cancel_sms", "cancel_intro", "cancel_after", "left_none",
+
+	"first_day", "date", "moment", "moment_sms",
+
+	"letter_subject", "letter_salutation", "letter_why", "letter_how", "letter_code_label",
+	"letter_until", "letter_keep", "letter_not_you", "letter_regards",
 }
 
-// expiresName is the one message with plural forms.
-const expiresName = "expires"
+// familyNames returns the names of the messages that exist once for each member of a closed set, so that a new notice or kind of factor
+// without words in every language is refused by [New].
+func familyNames() (names []string) {
+	for _, n := range otp.Notices() {
+		names = append(names, noticeName(n, "sms"), noticeName(n, "heading"), noticeName(n, "body"))
+	}
+	for _, k := range append(otp.FactorKinds(), otp.FactorBackupCode) {
+		names = append(names, factorName(k))
+	}
+	for _, r := range Reasons() {
+		names = append(names, reasonName(r))
+	}
+	for m := time.January; m <= time.December; m++ {
+		names = append(names, monthName(m))
+	}
+	return names
+}
 
-// A field is a placeholder of the catalogs; none stands for text without one.
-type field int
+func noticeName(n otp.Notice, part string) string { return "notice_" + string(n) + "_" + part }
+func factorName(k otp.FactorKind) string          { return "factor_" + string(k) }
+func reasonName(reason string) string             { return "reason_" + reason }
+func monthName(m time.Month) string               { return "month_" + strconv.Itoa(int(m)) }
+
+// A countID names a message with plural forms.
+type countID int
 
 const (
-	none field = iota
-	code
-	app
-	expires
-	amount
-	payee
-	fieldCount
+	expiresMinutes countID = iota
+	expiresHours
+	expiresDays
+	leftCodes
+	countCount
 )
 
-// values are what placeholders are filled with.
-type values [fieldCount]string
+// The largest numbers told. What lives longer is told as maxDays, never as longer than it is.
+const (
+	maxMinutes = 59
+	maxHours   = 48
+	maxDays    = 60
+	maxLeft    = 20
+)
 
-// A phrase is text cut at its placeholders. Filling it copies values once and looks into none of them, so a value that itself looks
-// like a placeholder stays text.
-type phrase []segment
-
-// A segment is literal text followed by a field.
-type segment struct {
-	text  string
-	field field
-}
-
-func (p phrase) size(v *values) (n int) {
-	for _, s := range p {
-		n += len(s.text) + len(v[s.field])
-	}
-	return n
-}
-
-func (p phrase) write(b *strings.Builder, v *values) {
-	for _, s := range p {
-		b.WriteString(s.text)
-		b.WriteString(v[s.field])
-	}
-}
-
-func (p phrase) fill(v *values) string {
-	var b strings.Builder
-	b.Grow(p.size(v))
-	p.write(&b, v)
-	return b.String()
-}
-
-// fields returns the phrase's placeholders, sorted: their order in the text is the language's own affair.
-func (p phrase) fields() (fields []field) {
-	for _, s := range p {
-		if s.field != none {
-			fields = append(fields, s.field)
-		}
-	}
-	slices.Sort(fields)
-	return fields
-}
-
-// markers stand for the values while a phrase is compiled: each is one control character, which no catalog contains.
-var markers = struct{ Code, App, Expires, Amount, Payee string }{
-	marker(code), marker(app), marker(expires), marker(amount), marker(payee),
-}
-
-func marker(f field) string { return string(rune(f)) }
+// counts are the messages with plural forms, and the largest number that each is compiled for.
+var counts = [countCount]struct {
+	name string
+	most int
+}{{"expires", maxMinutes}, {"expires_hours", maxHours}, {"expires_days", maxDays}, {"left", maxLeft}}
 
 func compile(bundle *i18n.Bundle, tag language.Tag) (*locale, error) {
-	l := &locale{name: tag.String()}
+	l := &locale{name: tag.String(), family: make(map[string]phrase)}
 	localizer := i18n.NewLocalizer(bundle, tag.String())
 	// An error comes also when go-i18n found only the English message or only the "other" form: both would be a gap in this catalog.
 	localize := func(config *i18n.LocalizeConfig) (string, error) {
@@ -127,52 +166,51 @@ func compile(bundle *i18n.Bundle, tag language.Tag) (*locale, error) {
 		}
 		return s, nil
 	}
-	for id, name := range phraseNames {
+	read := func(name string) (phrase, error) {
 		marked, err := localize(&i18n.LocalizeConfig{MessageID: name, TemplateData: markers})
 		if err != nil {
 			return nil, err
 		}
-		if l.phrases[id], err = cut(marked); err != nil {
+		p, err := cut(marked)
+		if err != nil {
 			return nil, fmt.Errorf("message %q: %w", name, err)
 		}
+		return p, nil
 	}
-	for minutes := 1; minutes <= maxMinutes; minutes++ {
-		s, err := localize(&i18n.LocalizeConfig{MessageID: expiresName, PluralCount: minutes})
-		if err != nil {
+	var err error
+	for id, name := range phraseNames {
+		if l.phrases[id], err = read(name); err != nil {
 			return nil, err
 		}
-		l.expires[minutes] = s
+	}
+	for _, name := range familyNames() {
+		if l.family[name], err = read(name); err != nil {
+			return nil, err
+		}
+	}
+	for id, c := range counts {
+		l.counts[id] = make([]string, c.most+1) // by the number; 0 is not used
+		for n := 1; n <= c.most; n++ {
+			if l.counts[id][n], err = localize(&i18n.LocalizeConfig{MessageID: c.name, PluralCount: n}); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return l, nil
 }
 
-// cut turns a text with markers into a phrase.
-func cut(marked string) (phrase, error) {
-	if strings.TrimSpace(marked) == "" {
-		return nil, fmt.Errorf("is empty")
-	}
-	var p phrase
-	for marked != "" {
-		i := strings.IndexFunc(marked, func(r rune) bool { return r < ' ' })
-		if i < 0 {
-			return append(p, segment{text: marked}), nil
-		}
-		f := field(marked[i])
-		if f == none || f >= fieldCount {
-			return nil, fmt.Errorf("has the control character %U", marked[i])
-		}
-		p = append(p, segment{text: marked[:i], field: f})
-		marked = marked[i+1:]
-	}
-	return p, nil
-}
-
-// sameShape checks l against English, which is the first of the locales compiled before it: the same placeholders in each message,
-// and the code first in every short message, where phones look for it. With that no short message can begin with a name.
+// sameShape checks l against English, which is the first of the locales compiled before it: the same placeholders in each message, the
+// code first in every short message with one, where phones look for it, and the app's name first in every notice, so that none begins
+// with digits. With that no short message can begin with what a user or a payee supplied.
 func (l *locale) sameShape(before []*locale) error {
-	for _, id := range [...]phraseID{smsLogin, smsTransaction} {
-		if first := l.phrases[id][0]; first.text != "" || first.field != code {
+	for _, id := range [...]phraseID{smsLogin, smsTransaction, smsAddFactor, smsRecovery, smsResetAddress} {
+		if !l.phrases[id].beginsWith(code) {
 			return fmt.Errorf("message %q: does not begin with the code", phraseNames[id])
+		}
+	}
+	for _, n := range otp.Notices() {
+		if name := noticeName(n, "sms"); !l.family[name].beginsWith(app) {
+			return fmt.Errorf("message %q: does not begin with the app", name)
 		}
 	}
 	if len(before) == 0 {
@@ -184,17 +222,10 @@ func (l *locale) sameShape(before []*locale) error {
 			return fmt.Errorf("message %q: has not the placeholders of the English one", phraseNames[id])
 		}
 	}
-	return nil
-}
-
-// expiry words what is left of a code's life: whole minutes, rounded up, at least one.
-func (l *locale) expiry(left time.Duration) string {
-	switch {
-	case left <= time.Minute:
-		return l.expires[1]
-	case left > (maxMinutes-1)*time.Minute:
-		return l.expires[maxMinutes]
-	default:
-		return l.expires[(left+time.Minute-1)/time.Minute]
+	for name, p := range l.family {
+		if !slices.Equal(p.fields(), english.family[name].fields()) {
+			return fmt.Errorf("message %q: has not the placeholders of the English one", name)
+		}
 	}
+	return nil
 }

@@ -8,24 +8,26 @@ type SMSMessage struct {
 	Locale string // BCP 47, the language it is written in
 }
 
-// SMS renders a short message: one line of words that begins with the code and, when the app has a web origin, an empty line and
-// the WebOTP line "@host #code" at the very end, without a line break after it. The error wraps [ErrInput] and holds no code.
+// SMS renders a short message: one line of words that begins with the code and, when the app has a web origin and the code is for
+// signing in or for adding the number, an empty line and the WebOTP line "@host #code" at the very end, without a line break after it.
+// The error wraps [ErrInput] and holds no code.
 func (c *Catalog) SMS(in Input) (SMSMessage, error) {
 	l := c.locale(in.Locale, in.Fallback)
 	v, err := in.values(l)
 	if err != nil {
 		return SMSMessage{}, err
 	}
+	w, err := in.wording()
+	if err != nil {
+		return SMSMessage{}, err
+	}
 	host := ""
-	if in.Origin != "" {
+	if in.Origin != "" && w.webOTP {
 		if host, err = WebOTPHost(in.Origin); err != nil {
 			return SMSMessage{}, err
 		}
 	}
-	words := l.phrases[smsLogin]
-	if in.Transaction != nil {
-		words = l.phrases[smsTransaction]
-	}
+	words := l.phrases[w.sms]
 
 	// The empty line is that of the format's own examples: it sets what is for the phone apart from what is for people.
 	const before, between = "\n\n@", " #"

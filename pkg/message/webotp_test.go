@@ -48,7 +48,9 @@ func parse(message string) (host, code string, ok bool) {
 func TestWebOTPLineIsLastAndAlone(t *testing.T) {
 	c := newCatalog(t)
 	for _, tag := range all {
-		for _, in := range []Input{login(tag), payment(tag)} {
+		added := login(tag)
+		added.Purpose = AddFactor
+		for _, in := range []Input{login(tag), payment(tag), added} {
 			without, err := c.SMS(in)
 			if err != nil {
 				t.Fatal(err)
@@ -66,6 +68,25 @@ func TestWebOTPLineIsLastAndAlone(t *testing.T) {
 			}
 			if want := without.Text + "\n\n@shop.example #123456"; with.Text != want {
 				t.Errorf("%s: %q, want %q", tag, with.Text, want)
+			}
+		}
+	}
+}
+
+// No browser fills in the code of a recovery, whatever the app's origin.
+func TestWebOTPLineIsForSigningInAndAddingOnly(t *testing.T) {
+	c := newCatalog(t)
+	for _, tag := range all {
+		for _, p := range []Purpose{Recovery, ResetAddress} {
+			in := login(tag)
+			in.Purpose = p
+			without, err := c.SMS(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.Origin = "https://shop.example"
+			if with, err := c.SMS(in); err != nil || with != without {
+				t.Errorf("%s, %s: %q, %v, want %q", tag, p, with.Text, err, without.Text)
 			}
 		}
 	}

@@ -47,7 +47,7 @@ func TestMinutesInWords(t *testing.T) {
 	}
 }
 
-func TestLifeIsRoundedUp(t *testing.T) {
+func TestLifeIsToldInTheUnitThatFits(t *testing.T) {
 	c := newCatalog(t)
 	for life, want := range map[time.Duration]string{
 		-time.Hour:                    " 1 minute.",
@@ -57,13 +57,65 @@ func TestLifeIsRoundedUp(t *testing.T) {
 		time.Minute + 1:               " 2 minutes.",
 		4*time.Minute + 1*time.Second: " 5 minutes.",
 		5 * time.Minute:               " 5 minutes.",
-		time.Hour:                     " 60 minutes.",
-		1<<63 - 1:                     " 60 minutes.",
+		59 * time.Minute:              " 59 minutes.",
+		59*time.Minute + 1:            " 1 hour.",
+		time.Hour:                     " 1 hour.",
+		119*time.Minute - underway:    " 1 hour.",
+		2*time.Hour - underway:        " 2 hours.",
+		23 * time.Hour:                " 23 hours.",
+		24*time.Hour - time.Minute:    " 24 hours.",
+		48 * time.Hour:                " 48 hours.",
+		48*time.Hour + time.Minute:    " 48 hours.",
+		48*time.Hour + underway:       " 2 days.",
+		72*time.Hour - underway - 1:   " 2 days.",
+		72*time.Hour - underway:       " 3 days.",
+		21 * 24 * time.Hour:           " 21 days.",
+		60 * 24 * time.Hour:           " 60 days.",
+		1<<63 - 1:                     " 60 days.",
 	} {
 		in := login("en")
 		in.Life = life
 		if m, err := c.SMS(in); err != nil || !strings.Contains(m.Text, want) {
 			t.Errorf("%v: %q, %v, want %q in it", life, m.Text, err, want)
+		}
+	}
+}
+
+func TestHoursAndDaysInWords(t *testing.T) {
+	const day = 24 * time.Hour
+	lives := []time.Duration{time.Hour, 2 * time.Hour, 5 * time.Hour, 22 * time.Hour, 24 * time.Hour, 2*day + time.Hour, 21 * day, 22 * day, 30 * day}
+	for tag, want := range map[string][]string{
+		"en": {"1 hour.", "2 hours.", "5 hours.", "22 hours.", "24 hours.", "2 days.", "21 days.", "22 days.", "30 days."},
+		"cs": {"1 hodinu.", "2 hodiny.", "5 hodin.", "22 hodin.", "24 hodin.", "2 dny.", "21 dní.", "22 dní.", "30 dní."},
+		"de": {
+			"1 Stunde gültig.", "2 Stunden gültig.", "5 Stunden gültig.", "22 Stunden gültig.", "24 Stunden gültig.",
+			"2 Tage gültig.", "21 Tage gültig.", "22 Tage gültig.", "30 Tage gültig.",
+		},
+		"es": {"1 hora.", "2 horas.", "5 horas.", "22 horas.", "24 horas.", "2 días.", "21 días.", "22 días.", "30 días."},
+		"fr": {"1 heure.", "2 heures.", "5 heures.", "22 heures.", "24 heures.", "2 jours.", "21 jours.", "22 jours.", "30 jours."},
+		"it": {"1 ora.", "2 ore.", "5 ore.", "22 ore.", "24 ore.", "2 giorni.", "21 giorni.", "22 giorni.", "30 giorni."},
+		"ja": {
+			"有効期間は1時間です。", "有効期間は2時間です。", "有効期間は5時間です。", "有効期間は22時間です。", "有効期間は24時間です。",
+			"有効期間は2日間です。", "有効期間は21日間です。", "有効期間は22日間です。", "有効期間は30日間です。",
+		},
+		"pl": {"1 godzinę.", "2 godziny.", "5 godzin.", "22 godziny.", "24 godziny.", "2 dni.", "21 dni.", "22 dni.", "30 dni."},
+	} {
+		c := newCatalog(t)
+		for i, life := range lives {
+			in := login(tag)
+			in.Purpose, in.Life = Recovery, life
+			w := want[i]
+			if tag != "ja" {
+				w = " " + w
+			}
+			m, err := c.SMS(in)
+			if err != nil || !strings.Contains(m.Text, w) {
+				t.Errorf("%s, %v: %q, %v, want %q in it", tag, life, m.Text, err, w)
+			}
+			e, err := c.Email(in)
+			if err != nil || !strings.Contains(e.Text, w) {
+				t.Errorf("%s, %v: email has not %q (%v)", tag, life, w, err)
+			}
 		}
 	}
 }
@@ -91,7 +143,11 @@ func TestSMSFitsOneSegmentWhereTheLanguageAllows(t *testing.T) {
 	for _, tag := range all {
 		plain, web, paid := login(tag), login(tag), payment(tag)
 		web.Origin = "https://login.shop.example"
-		for name, in := range map[string]Input{"plain": plain, "with WebOTP line": web, "with transaction": paid} {
+		added, addedWeb, address := login(tag), web, login(tag)
+		added.Purpose, addedWeb.Purpose, address.Purpose = AddFactor, AddFactor, ResetAddress
+		for name, in := range map[string]Input{
+			"plain": plain, "with WebOTP line": web, "with transaction": paid, "add": added, "add with WebOTP line": addedWeb, "reset address": address,
+		} {
 			m, err := c.SMS(in)
 			if err != nil {
 				t.Fatal(err)
@@ -112,11 +168,41 @@ func TestSMSFitsOneSegmentWhereTheLanguageAllows(t *testing.T) {
 	}
 }
 
+// The code of a recovery comes with a warning and may cost two segments, but no third one.
+func TestSMSOfARecoveryFitsTwoSegments(t *testing.T) {
+	c := newCatalog(t)
+	for _, tag := range all {
+		in := login(tag)
+		in.Purpose, in.Life = Recovery, 10*time.Minute
+		m, err := c.SMS(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkSegments(t, tag, m.Text, 2)
+	}
+}
+
+// checkSegments holds a text that is longer than one segment to so many of 153 septets or, where the language is not written in the
+// GSM alphabet, of 67 UTF-16 units (3GPP TS 23.040, section 9.2.3.24.1).
+func checkSegments(t *testing.T, tag, text string, most int) {
+	t.Helper()
+	n, ok := gsm7(text)
+	segment := 153
+	if tag == "cs" || tag == "ja" || tag == "pl" && !ok {
+		n, ok, segment = len(utf16.Encode([]rune(text))), true, 67
+	}
+	if !ok || n > most*segment {
+		t.Errorf("%s: %d units of %d (GSM: %v): %q", tag, n, most*segment, ok, text)
+	}
+}
+
 func TestEmailHasTheCodeInSubjectAndPreheaderAndNothingToFetch(t *testing.T) {
 	c := newCatalog(t)
 	first := regexp.MustCompile(`<body[^>]*>\s*<div style="display:none[^"]*">([^<]*)</div>`)
 	for _, tag := range all {
-		for _, in := range []Input{login(tag), payment(tag)} {
+		added, recovery, address := login(tag), login(tag), login(tag)
+		added.Purpose, recovery.Purpose, address.Purpose = AddFactor, Recovery, ResetAddress
+		for _, in := range []Input{login(tag), payment(tag), added, recovery, address} {
 			in.Code = "0123456789"
 			in.Origin = "https://shop.example" // for SMS only
 			m, err := c.Email(in)
