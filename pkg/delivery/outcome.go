@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -57,7 +58,7 @@ func (w *Worker) outcome(cmd event.Command, s otp.DeliveryState, provider, reaso
 // finish queues an outcome for record. Where the queue is full it is recorded here and now.
 func (w *Worker) finish(s settled) {
 	w.Metrics.Deliveries.WithLabelValues(string(w.Channel), orNone(s.outcome.Provider), string(s.outcome.State)).Inc()
-	if s.outcome.State == otp.DeliveryAccepted && !s.recorded {
+	if s.outcome.State == otp.DeliveryAccepted && !s.recorded && s.cmd.OfChallenge() {
 		w.Metrics.LoginSeconds.WithLabelValues(string(w.Channel)).Observe(time.Since(s.msg.Received).Seconds())
 	}
 	if !w.outcomes.Add(s) {
@@ -72,7 +73,8 @@ func orNone(s string) string {
 	return s
 }
 
-// record writes a batch of outcomes. What cannot be written is told all the same: the claim's lease then decides.
+// record writes a batch of outcomes. What cannot be written is told all the same: the claim's lease then decides. Where nobody is told, because the row is
+// all that there is, the command comes again instead.
 func (w *Worker) record(ctx context.Context, batch []settled) {
 	var write []postgres.DeliveryOutcome
 	for _, s := range batch {
@@ -89,6 +91,15 @@ func (w *Worker) record(ctx context.Context, batch []settled) {
 			}
 			return
 		}
+		if err != nil {
+			batch = slices.DeleteFunc(batch, func(s settled) bool {
+				lost := !s.recorded && !s.cmd.OfChallenge()
+				if lost {
+					s.msg.Settle(bus.Retry(bus.Backoff(s.msg.Tries), "the outcome could not be recorded"))
+				}
+				return lost
+			})
+		}
 	}
 	for _, s := range batch {
 		if !w.recorded.Add(s) {
@@ -97,22 +108,28 @@ func (w *Worker) record(ctx context.Context, batch []settled) {
 	}
 }
 
-// tell publishes the receipts of recorded outcomes, and only then lets go of the commands.
+// tell publishes the receipts of recorded outcomes, and only then lets go of the commands. Only challenges have receipts.
 func (w *Worker) tell(ctx context.Context, batch []settled) {
-	out := make([]bus.Out, len(batch))
-	for i, s := range batch {
-		out[i] = bus.Out{
+	var out []bus.Out
+	for _, s := range batch {
+		if !s.cmd.OfChallenge() {
+			continue
+		}
+		out = append(out, bus.Out{
 			Subject: event.ReceiptSubject(w.Channel), ID: s.cmd.Reference() + "/" + string(s.outcome.State),
 			Data: event.Receipt{
 				Challenge: s.cmd.Challenge, Attempt: s.cmd.Attempt, Channel: w.Channel, Provider: s.outcome.Provider, State: s.outcome.State,
 				Reference: s.outcome.Reference, Reason: s.outcome.Reason, At: s.outcome.At,
 			}.Encode(),
-		}
+		})
 	}
-	err := w.persist(ctx, "telling outcomes", func(ctx context.Context) error { return w.Bus.Publish(ctx, out...) })
+	var err error
+	if len(out) > 0 {
+		err = w.persist(ctx, "telling outcomes", func(ctx context.Context) error { return w.Bus.Publish(ctx, out...) })
+	}
 	for _, s := range batch {
 		switch {
-		case err != nil: // what is on record is told when the command comes again
+		case err != nil && s.cmd.OfChallenge(): // what is on record is told when the command comes again
 			s.msg.Settle(bus.Retry(bus.Backoff(s.msg.Tries), "the outcome could not be told"))
 		case s.dead != "":
 			s.msg.Settle(bus.Dead(s.dead))

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A Provider hands one message to whoever carries it: an SMS gateway, a mail relay.
+// A Provider hands one message to whoever carries it: an SMS gateway, a mail relay, a printer of letters.
 //
 // Send returns once the provider has accepted or refused the message, or when ctx ends. Its error is an *Error, whose Class says
 // what to do next; an error of any other type counts as Ambiguous, because nothing is known about it. Send must be safe for
@@ -18,16 +18,17 @@ type Provider interface {
 	Send(ctx context.Context, m *Message) (Accepted, error)
 }
 
-// A Message is one rendered code on its way to a provider. It lives in memory only.
+// A Message is one rendered code or notice on its way to a provider. It lives in memory only.
 type Message struct {
-	Reference string    // stable and unique for the delivery, "<challenge id>-<number>"; the same when it is sent again
+	Reference string    // stable and unique for the delivery, "<id of the challenge or message>-<number>"; the same when it is sent again
 	App       string    // the app's name, for metrics and sender choice
-	To        string    // E.164 for SMS (ITU-T E.164, with "+"), an addr-spec for email (RFC 5322, section 3.4.1)
+	To        string    // E.164 for SMS (ITU-T E.164, with "+"), an addr-spec for email (RFC 5322, section 3.4.1), an otp.Address as JSON for letters
 	Subject   string    // email only
 	Text      string    // the message; for email its text/plain part
 	HTML      string    // email only
+	Document  []byte    // letter only: the PDF
 	Locale    string    // BCP 47
-	ExpiresAt time.Time // after this the code is worth nothing; a provider that can drop late messages is told so
+	ExpiresAt time.Time // after this the message is worth nothing; a provider that can drop late messages is told so
 }
 
 // Accepted is what a provider said when it took a message.

@@ -1,8 +1,11 @@
-// Package delivery is what the channel workers share: from a command to a code, a message, a provider and an outcome.
+// Package delivery is what the channel workers share: from a command to a code or a notice, a message, a provider and an outcome.
 //
-// What it promises: a code goes to a provider once. A delivery is claimed in Postgres before it is sent and its outcome is on record before anybody is
-// told. Only where a process died, or a provider's answer was lost, between the two, the same code is sent at most once more, and that is
-// counted. An expired code is never sent. Codes and addresses are in memory only.
+// What it promises: a message goes to a provider once. A delivery is claimed in Postgres before it is sent and its outcome is on record before anybody is
+// told. Only where a process died, or a provider's answer was lost, between the two, the same message is sent at most once more, and that is
+// counted. What has expired is never sent. Codes and addresses are in memory only.
+//
+// What became of a challenge's delivery is told by a receipt as well. Of all others (codes of ceremonies and recoveries, notices) the row is the only
+// record.
 package delivery
 
 import (
@@ -16,33 +19,31 @@ import (
 	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/keyring"
-	"github.com/otpost/otpost/pkg/message"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/postgres"
 	"github.com/otpost/otpost/pkg/telemetry"
 )
 
-// Purpose binds a sealed destination to what it was sealed for.
+// Purpose binds a sealed destination to what it was sealed for: messages to a user, whatever they say.
 const Purpose = "challenge"
 
 // Config is what a channel's worker is made of.
 type Config struct {
-	Channel     otp.Channel
-	Providers   []Provider    // tried in order; a later one only where the earlier certainly did not take the message
-	Render      Renderer      // command and code to message
-	Timeout     time.Duration // of one hand-over; default 10 s
-	Lease       time.Duration // how long a claim stands before the delivery counts as abandoned; default Timeout + 5 s; must be longer than all Providers may take
-	Concurrency int           // hand-overs at once; default 64
-	Bus         *bus.Bus
-	Store       *postgres.Deliveries
-	Keys        *keyring.Ring
-	Metrics     *telemetry.Metrics
-	Logger      *slog.Logger
-	Now         func() time.Time
+	Channel      otp.Channel
+	Providers    []Provider     // tried in order; a later one only where the earlier certainly did not take the message
+	Render       Renderer       // command and code to message
+	RenderNotice NoticeRenderer // nil where the channel carries no notices: one that comes is a dead letter
+	Complete     Completer      // the rest of a rendered message, where that depends on where and when it goes; nil for none
+	Timeout      time.Duration  // of one hand-over; default 10 s
+	Lease        time.Duration  // how long a claim stands before the delivery counts as abandoned; default Timeout + 5 s; longer than all Providers may take
+	Concurrency  int            // hand-overs at once; default 64
+	Bus          *bus.Bus
+	Store        *postgres.Deliveries
+	Keys         *keyring.Ring
+	Metrics      *telemetry.Metrics
+	Logger       *slog.Logger
+	Now          func() time.Time
 }
-
-// A Renderer writes the message of a command for a code. It fills all but To, Reference, App and ExpiresAt.
-type Renderer func(in message.Input) (Message, error)
 
 // A Worker carries out the commands of one channel.
 type Worker struct {
@@ -179,7 +180,7 @@ func (w *Worker) claim(ctx context.Context, jobs []job) {
 	}
 }
 
-// expired is the guard that no code is sent that is worth nothing any more.
+// expired is the guard that nothing is sent that is worth nothing any more.
 func (w *Worker) expired(cmd event.Command, now time.Time) bool {
 	return !now.Before(cmd.ExpiresAt)
 }
@@ -201,7 +202,7 @@ func (w *Worker) notGranted(j job, c postgres.Claim) {
 	}
 }
 
-// send hands one code over.
+// send hands one message over.
 func (w *Worker) send(ctx context.Context, j job) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -261,37 +262,11 @@ func (w *Worker) try(ctx context.Context, p Provider, m *Message, life time.Dura
 	return a, err
 }
 
-// compose opens the destination, derives the code and renders the message.
-func (w *Worker) compose(cmd event.Command) (Message, error) {
-	to, err := w.Keys.OpenDestination(string(w.Channel), cmd.App, cmd.User, Purpose, cmd.To)
-	if err != nil {
-		return Message{}, fmt.Errorf("open destination: %w", err)
-	}
-	prf, err := w.Keys.CodePRF(cmd.Key)
-	if err != nil {
-		return Message{}, fmt.Errorf("derive code: %w", err)
-	}
-	code, err := otp.DeriveCode(prf, otp.CodeInput{
-		App: cmd.App, Challenge: cmd.Challenge, Nonce: cmd.Nonce, Transaction: cmd.Transaction, Digits: cmd.Digits,
-	})
-	if err != nil {
-		return Message{}, err
-	}
-	m, err := w.Render(message.Input{
-		App: cmd.AppName, Code: code, Locale: cmd.Locale, Fallback: cmd.Fallback, Life: cmd.ExpiresAt.Sub(w.Now()), Origin: cmd.Origin,
-		Transaction: cmd.Transaction,
-	})
-	if err != nil {
-		return Message{}, fmt.Errorf("render message: %w", err)
-	}
-	m.Reference, m.App, m.To, m.ExpiresAt = cmd.Reference(), cmd.App, to, cmd.ExpiresAt
-	return m, nil
-}
-
-// again gives a delivery back that certainly did not go out, for another try while its code lives.
+// again gives a delivery back that certainly did not go out, for another try while the message is worth anything.
 func (w *Worker) again(ctx context.Context, j job, provider string, e *Error) {
-	delay := max(bus.Backoff(j.msg.Tries), e.RetryAfter)
-	if !w.Now().Add(delay).Before(j.cmd.ExpiresAt) {
+	left := j.cmd.ExpiresAt.Sub(w.Now())
+	delay := max(pause(j.msg.Tries, left), e.RetryAfter)
+	if delay >= left {
 		w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryFailed, provider, "no provider took it in time: "+describe(e))})
 		return
 	}
@@ -299,6 +274,16 @@ func (w *Worker) again(ctx context.Context, j job, provider string, e *Error) {
 		return w.Store.Release(ctx, w.Now(), j.key(), j.tries)
 	})
 	j.msg.Settle(bus.Retry(delay, describe(e)))
+}
+
+// maxPause bounds the time between two tries of a message that lives for days.
+const maxPause = 15 * time.Minute
+
+// pause is how long a delivery that certainly did not go out waits for its next try. What lives for minutes is tried every few seconds. What lives for
+// days goes on doubling its pauses, up to a hundredth of the life that is left: a provider that is away for a weekend is not asked ten thousand times.
+func pause(tries int, left time.Duration) time.Duration {
+	usual := bus.Backoff(tries)
+	return max(usual, min(bus.Backoff(1)<<min(max(tries-1, 0), 20), left/100, maxPause))
 }
 
 // ambiguous orders the one further try of a delivery that may have gone out, or ends it after that.

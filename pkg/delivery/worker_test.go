@@ -50,3 +50,35 @@ func TestWorkerSettings(t *testing.T) {
 		t.Errorf("the defaults: %+v, %v", w, err)
 	}
 }
+
+// What lives for minutes is tried at the usual pace; what lives for days less and less often, and never so seldom that little of its life is left.
+func TestPause(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, tc := range []struct {
+		tries      int
+		left, want time.Duration
+	}{
+		{0, 5 * time.Minute, 250 * time.Millisecond},
+		{1, 5 * time.Minute, 250 * time.Millisecond},
+		{5, 5 * time.Minute, 4 * time.Second},
+		{7, 10 * time.Minute, 15 * time.Second},
+		{1000, 10 * time.Minute, 15 * time.Second},
+		{1, 21 * day, 250 * time.Millisecond},
+		{9, 21 * day, 64 * time.Second},
+		{1 << 20, 21 * day, 15 * time.Minute},
+		{1 << 20, day / 2, 432 * time.Second},
+		{1 << 20, -time.Second, 15 * time.Second},
+	} {
+		if got := pause(tc.tries, tc.left); got != tc.want {
+			t.Errorf("after %d tries with %s left: %s, want %s", tc.tries, tc.left, got, tc.want)
+		}
+	}
+	// The row counts claims in 15 bits: a month without a provider must not reach their end.
+	tries := 0
+	for left := 31 * day; left > 0; left -= pause(tries, left) {
+		tries++
+	}
+	if tries > 20_000 {
+		t.Errorf("%d tries in a month", tries)
+	}
+}

@@ -58,7 +58,7 @@ func readInfo(path string, k Keyset) (*tinkpb.KeysetInfo, error) {
 func readPrivate(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s: missing key file", path)
+		return nil, fmt.Errorf("%s: missing key file; one that a new version needs is added by \"otpost keys init --missing\"", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading key file: %w", err)
@@ -80,18 +80,14 @@ func readPrivate(path string) ([]byte, error) {
 
 // writeCopies writes the keyset for the roles in the order given, then its key ids for the roles that know only those.
 func writeCopies(dir string, k Keyset, roles []Role, handle *keyset.Handle) error {
-	var keys bytes.Buffer
-	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&keys)); err != nil {
-		return fmt.Errorf("keyset %s: %w", k, err)
+	keys, info, err := texts(k, handle)
+	if err != nil {
+		return err
 	}
 	for _, role := range roles {
-		if err := writePrivate(filepath.Join(dir, string(role), keysetFile(k)), keys.Bytes()); err != nil {
+		if err := writePrivate(filepath.Join(dir, string(role), keysetFile(k)), keys); err != nil {
 			return err
 		}
-	}
-	info, err := protojson.Marshal(handle.KeysetInfo())
-	if err != nil {
-		return fmt.Errorf("keyset %s: %w", k, err)
 	}
 	for _, role := range informed(k) {
 		if err := writePrivate(filepath.Join(dir, string(role), infoFile(k)), info); err != nil {
@@ -101,8 +97,20 @@ func writeCopies(dir string, k Keyset, roles []Role, handle *keyset.Handle) erro
 	return nil
 }
 
+// texts returns what stands in the files of a keyset: the keys, and only their ids.
+func texts(k Keyset, handle *keyset.Handle) (keys, info []byte, err error) {
+	var b bytes.Buffer
+	if err := insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&b)); err != nil {
+		return nil, nil, fmt.Errorf("keyset %s: %w", k, err)
+	}
+	if info, err = protojson.Marshal(handle.KeysetInfo()); err != nil {
+		return nil, nil, fmt.Errorf("keyset %s: %w", k, err)
+	}
+	return b.Bytes(), info, nil
+}
+
 // writePrivate puts a file of mode 0600 in place at once: a reader sees the old text or the new one, also after a power cut. A file that
-// is replaced keeps its owner, so that a rotation by root does not lock the workers out.
+// is replaced keeps its owner, and a new one gets its folder's, so that what root does to keys does not lock the workers out.
 func writePrivate(path string, text []byte) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".key-*") // mode 0600
@@ -110,7 +118,11 @@ func writePrivate(path string, text []byte) error {
 		return fmt.Errorf("writing key file: %w", err)
 	}
 	defer os.Remove(f.Name()) // after the rename there is nothing left to remove
-	if old, statErr := os.Stat(path); statErr == nil {
+	old, statErr := os.Stat(path)
+	if errors.Is(statErr, os.ErrNotExist) {
+		old, statErr = os.Stat(dir)
+	}
+	if statErr == nil {
 		err = keepOwner(f, old)
 	}
 	if err == nil {

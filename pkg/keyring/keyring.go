@@ -8,8 +8,10 @@
 // # Keysets
 //
 //   - code (HMAC-SHA256): derives the digits of a challenge's code.
-//   - destination-sms, destination-email (AES-256-GCM): seal the addresses that codes go to.
-//   - secret (AES-256-GCM): seals TOTP and HOTP secrets.
+//   - ceremony (HMAC-SHA256): derives the codes that confirm a new factor, prove a recovery and cancel one. Whoever compares these needs no
+//     key of "code", and so cannot derive the code of a login.
+//   - destination-sms, destination-email, destination-letter (AES-256-GCM): seal the addresses that codes go to.
+//   - secret (AES-256-GCM): seals the secrets of factors, and backup codes.
 //   - index (HMAC-SHA256): keyed digests, by which equal things are found without being stored; challenge ids among them.
 //
 // # Rotation
@@ -19,7 +21,8 @@
 // sealed and codes derived with an older key stay good until [Remove] takes that key away.
 //
 // A digest of "index" does not name its key, so promoting a new index key changes all later digests: limits counted by digest begin anew,
-// and a login event that is redelivered across the change is not recognised. Promote it only while no login is under way.
+// and a login event that is redelivered across the change is not recognised. Promote it only while no login is under way. Backup codes are
+// looked up by the digests of every key ([Ring.Digests]): one made under an older key is found until [Remove] takes that key away.
 package keyring
 
 import (
@@ -46,24 +49,26 @@ type Keyset string
 
 // The keysets of otpost.
 const (
-	Code             Keyset = "code"
-	DestinationSMS   Keyset = "destination-sms"
-	DestinationEmail Keyset = "destination-email"
-	Secret           Keyset = "secret"
-	Index            Keyset = "index"
+	Code              Keyset = "code"
+	Ceremony          Keyset = "ceremony"
+	DestinationSMS    Keyset = "destination-sms"
+	DestinationEmail  Keyset = "destination-email"
+	DestinationLetter Keyset = "destination-letter"
+	Secret            Keyset = "secret"
+	Index             Keyset = "index"
 )
 
 // Keysets lists every keyset.
 func Keysets() []Keyset {
-	return []Keyset{Code, DestinationSMS, DestinationEmail, Secret, Index}
+	return []Keyset{Code, Ceremony, DestinationSMS, DestinationEmail, DestinationLetter, Secret, Index}
 }
 
 // template returns the kind of key that the keyset is made of, or nil if there is no such keyset.
 func (k Keyset) template() *tinkpb.KeyTemplate {
 	switch k {
-	case Code, Index:
+	case Code, Ceremony, Index:
 		return prf.HMACSHA256PRFKeyTemplate()
-	case DestinationSMS, DestinationEmail, Secret:
+	case DestinationSMS, DestinationEmail, DestinationLetter, Secret:
 		return aead.AES256GCMKeyTemplate()
 	}
 	return nil
@@ -72,11 +77,13 @@ func (k Keyset) template() *tinkpb.KeyTemplate {
 // A Role is the part that a process plays; it decides which keysets the process gets.
 type Role string
 
-// The roles that hold keys. Operator is the role of the command-line tools and of enrolment, which seal secrets and addresses.
+// The roles that hold keys. Operator is the role of the command-line tools.
 const (
 	SMS          Role = "sms"
 	Email        Role = "email"
+	Letter       Role = "letter"
 	Verification Role = "verification"
+	Enrolment    Role = "enrolment"
 	Operator     Role = "operator"
 	Challenge    Role = "challenge"
 )
@@ -89,14 +96,16 @@ type grant struct {
 }
 
 // grants is the one table of who holds what. The challenge worker records on each challenge which code key it is for, so it knows the
-// ids of the code keys; it cannot derive a code.
+// ids of the code keys; it cannot derive a code. The enrolment worker holds no code key at all: of a login's code it could say nothing.
 //
 // The order matters to rotation: the first role that holds a keyset has its leading copy, and roles that only know the ids come last.
 var grants = []grant{
-	{role: SMS, keys: []Keyset{Code, DestinationSMS}},
-	{role: Email, keys: []Keyset{Code, DestinationEmail}},
-	{role: Verification, keys: []Keyset{Code, Secret}},
-	{role: Operator, keys: []Keyset{Secret, Index, DestinationSMS, DestinationEmail}},
+	{role: SMS, keys: []Keyset{Code, Ceremony, DestinationSMS}},
+	{role: Email, keys: []Keyset{Code, Ceremony, DestinationEmail}},
+	{role: Letter, keys: []Keyset{Ceremony, DestinationLetter}},
+	{role: Verification, keys: []Keyset{Code, Secret, Index}},
+	{role: Enrolment, keys: []Keyset{Ceremony, Secret, Index, DestinationSMS, DestinationEmail, DestinationLetter}},
+	{role: Operator, keys: []Keyset{Secret, Index, DestinationSMS, DestinationEmail, DestinationLetter}},
 	{role: Challenge, keys: []Keyset{Index, DestinationSMS, DestinationEmail}, infos: []Keyset{Code}},
 }
 

@@ -58,10 +58,13 @@ func TestInitWritesPrivateFilesPerRole(t *testing.T) {
 	dir := initialised(t)
 	want := []string{
 		"challenge/code.info.json", "challenge/destination-email.json", "challenge/destination-sms.json", "challenge/index.json",
-		"email/code.json", "email/destination-email.json",
-		"operator/destination-email.json", "operator/destination-sms.json", "operator/index.json", "operator/secret.json",
-		"sms/code.json", "sms/destination-sms.json",
-		"verification/code.json", "verification/secret.json",
+		"email/ceremony.json", "email/code.json", "email/destination-email.json",
+		"enrolment/ceremony.json", "enrolment/destination-email.json", "enrolment/destination-letter.json", "enrolment/destination-sms.json",
+		"enrolment/index.json", "enrolment/secret.json",
+		"letter/ceremony.json", "letter/destination-letter.json",
+		"operator/destination-email.json", "operator/destination-letter.json", "operator/destination-sms.json", "operator/index.json", "operator/secret.json",
+		"sms/ceremony.json", "sms/code.json", "sms/destination-sms.json",
+		"verification/code.json", "verification/index.json", "verification/secret.json",
 	}
 	var got []string
 	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
@@ -124,19 +127,25 @@ func TestInitNeverOverwrites(t *testing.T) {
 func TestRoles(t *testing.T) {
 	dir := initialised(t)
 	tests := []struct {
-		role                                   keyring.Role
-		keyID, code, sms, email, secret, index bool
+		role                                                     keyring.Role
+		keyID, code, ceremony, sms, email, letter, secret, index bool
 	}{
-		{role: keyring.SMS, keyID: true, code: true, sms: true},
-		{role: keyring.Email, keyID: true, code: true, email: true},
-		{role: keyring.Verification, keyID: true, code: true, secret: true},
-		{role: keyring.Operator, secret: true, index: true, sms: true, email: true},
+		{role: keyring.SMS, keyID: true, code: true, ceremony: true, sms: true},
+		{role: keyring.Email, keyID: true, code: true, ceremony: true, email: true},
+		{role: keyring.Letter, ceremony: true, letter: true},
+		{role: keyring.Verification, keyID: true, code: true, secret: true, index: true},
+		{role: keyring.Enrolment, ceremony: true, secret: true, index: true, sms: true, email: true, letter: true},
+		{role: keyring.Operator, secret: true, index: true, sms: true, email: true, letter: true},
 		{role: keyring.Challenge, keyID: true, index: true, sms: true, email: true},
 	}
 	if len(tests) != len(keyring.Roles()) {
 		t.Errorf("%d roles tested, there are %v", len(tests), keyring.Roles())
 	}
 	primary := codeKeyID(t, load(t, dir, keyring.Challenge))
+	ceremony, err := load(t, dir, keyring.Enrolment).CeremonyKeyID()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range tests {
 		t.Run(string(tt.role), func(t *testing.T) {
 			r := load(t, dir, tt.role)
@@ -156,6 +165,15 @@ func TestRoles(t *testing.T) {
 			}
 			_, err = r.CodePRF(primary)
 			check("CodePRF", tt.code, err)
+			id, err = r.CeremonyKeyID()
+			check("CeremonyKeyID", tt.ceremony, err)
+			if tt.ceremony && id != ceremony {
+				t.Errorf("CeremonyKeyID = %d, the enrolment role has %d", id, ceremony)
+			}
+			_, err = r.CeremonyPRF(ceremony)
+			check("CeremonyPRF", tt.ceremony, err)
+			_, err = r.SealDestination("letter", "a", "u", "p", "1 Main St")
+			check("seal letter", tt.letter, err)
 			_, err = r.SealDestination("sms", "a", "u", "p", "+14155550100")
 			check("seal sms", tt.sms, err)
 			_, err = r.SealDestination("email", "a", "u", "p", "user@example.com")
@@ -166,6 +184,8 @@ func TestRoles(t *testing.T) {
 			check("seal secret", tt.secret, err)
 			_, err = r.Index("label")
 			check("index", tt.index, err)
+			_, err = r.Digests("label")
+			check("digests", tt.index, err)
 			_, err = r.SealDestination("pigeon", "a", "u", "p", "coop 7")
 			check("seal for an unknown channel", false, err)
 		})
@@ -273,6 +293,40 @@ func TestIndexSeparatesLabelsAndFields(t *testing.T) {
 	other, err := load(t, initialised(t), keyring.Challenge).Index("address", []byte("ab"), []byte("c"))
 	if err != nil || other == again {
 		t.Errorf("the digest does not depend on the key (%v)", err)
+	}
+}
+
+// The code of a ceremony and the code of a login have nothing in common, whatever they are derived for.
+func TestCeremoniesHaveKeysOfTheirOwn(t *testing.T) {
+	dir := initialised(t)
+	email := load(t, dir, keyring.Email)
+	id, err := email.CeremonyKeyID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ofCeremony := func(r *keyring.Ring, id uint32) [32]byte {
+		t.Helper()
+		f, err := r.CeremonyPRF(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := f([]byte("the same"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if ofCeremony(email, id) != ofCeremony(load(t, dir, keyring.Enrolment), id) || ofCeremony(email, id) != ofCeremony(load(t, dir, keyring.Letter), id) {
+		t.Error("who sends a ceremony's code and who compares it derive different ones")
+	}
+	if ofCeremony(email, id) == derive(t, email, codeKeyID(t, email), "the same") {
+		t.Error("a ceremony's code is derived like a login's")
+	}
+	if _, err := email.CodePRF(id); !errors.Is(err, keyring.ErrUnknownKey) {
+		t.Errorf("a ceremony's key is taken for a code key: %v", err)
+	}
+	if _, err := email.CeremonyPRF(id + 1); !errors.Is(err, keyring.ErrUnknownKey) {
+		t.Errorf("a key that there is not: %v", err)
 	}
 }
 

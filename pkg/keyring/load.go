@@ -57,11 +57,14 @@ func (r *Ring) load(path string, k Keyset) error {
 	case Code:
 		r.code, r.codeKeyID, err = prfs(handle)
 		r.knowsCodeKey = true
+	case Ceremony:
+		r.ceremony, r.ceremonyKeyID, err = prfs(handle)
 	case Index:
 		var all map[uint32]PRF
 		var primary uint32
-		all, primary, err = prfs(handle)
-		r.index = all[primary]
+		if all, primary, err = prfs(handle); err == nil {
+			r.index = inOrder(handle.KeysetInfo(), all, primary)
+		}
 	default:
 		r.aeads[k], err = aead.New(handle)
 	}
@@ -95,12 +98,23 @@ func prfs(handle *keyset.Handle) (all map[uint32]PRF, primary uint32, err error)
 	return all, set.PrimaryID, nil
 }
 
+// inOrder lists the functions of enabled keys, the primary one first, the others newest first.
+func inOrder(info *tinkpb.KeysetInfo, all map[uint32]PRF, primary uint32) []PRF {
+	out := []PRF{all[primary]}
+	for _, key := range slices.Backward(info.GetKeyInfo()) {
+		if f, ok := all[key.GetKeyId()]; ok && key.GetKeyId() != primary {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // refuseForeign finds key files in the role's directory that the role must not have: whoever takes the process would take them too.
 // Hidden names are passed over, because secret stores that are mounted as files keep their book-keeping under such names.
 func refuseForeign(home string, g grant) error {
 	entries, err := os.ReadDir(home)
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s: no keys of role %s here: make them with \"otpost keys init\"", home, g.role)
+		return fmt.Errorf("%s: no keys of role %s here: make them with \"otpost keys init\", or add them to others with \"otpost keys init --missing\"", home, g.role)
 	}
 	if err != nil {
 		return fmt.Errorf("reading keys of role %s: %w", g.role, err)

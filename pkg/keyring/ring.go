@@ -14,12 +14,14 @@ type PRF = func(input []byte) ([32]byte, error)
 //
 // Every method returns [ErrNotHeld] if the role does not hold the keyset that the method needs.
 type Ring struct {
-	role         Role
-	code         map[uint32]PRF
-	codeKeyID    uint32
-	knowsCodeKey bool
-	index        PRF
-	aeads        map[Keyset]tink.AEAD
+	role          Role
+	code          map[uint32]PRF
+	codeKeyID     uint32
+	knowsCodeKey  bool
+	ceremony      map[uint32]PRF
+	ceremonyKeyID uint32
+	index         []PRF // the primary key's first, then the others', newest first
+	aeads         map[Keyset]tink.AEAD
 }
 
 // Role returns the role whose keys these are.
@@ -45,9 +47,30 @@ func (r *Ring) CodePRF(keyID uint32) (PRF, error) {
 	if r.code == nil {
 		return nil, r.notHeld(Code)
 	}
-	f, ok := r.code[keyID]
+	return pick(Code, r.code, keyID)
+}
+
+// CeremonyKeyID returns the id of the key that codes of new ceremonies, recoveries and their cancellation are to use.
+func (r *Ring) CeremonyKeyID() (uint32, error) {
+	if r.ceremony == nil {
+		return 0, r.notHeld(Ceremony)
+	}
+	return r.ceremonyKeyID, nil
+}
+
+// CeremonyPRF returns the function that codes of ceremonies are derived with, for the key that the message names. It returns [ErrUnknownKey]
+// where CodePRF does.
+func (r *Ring) CeremonyPRF(keyID uint32) (PRF, error) {
+	if r.ceremony == nil {
+		return nil, r.notHeld(Ceremony)
+	}
+	return pick(Ceremony, r.ceremony, keyID)
+}
+
+func pick(k Keyset, all map[uint32]PRF, keyID uint32) (PRF, error) {
+	f, ok := all[keyID]
 	if !ok {
-		return nil, fmt.Errorf("keyring: code key %d: %w", keyID, ErrUnknownKey)
+		return nil, fmt.Errorf("keyring: %s key %d: %w", k, keyID, ErrUnknownKey)
 	}
 	return f, nil
 }
@@ -86,7 +109,7 @@ const (
 	secretLabel      = "otpost/secret/v1"
 )
 
-// SealDestination seals an address of the channel ("sms" or "email") for one user of one app and one purpose. A channel that has no
+// SealDestination seals an address of the channel ("sms", "email" or "letter") for one user of one app and one purpose. A channel that has no
 // keyset is not held by any role.
 func (r *Ring) SealDestination(channel, app, user, purpose, addr string) ([]byte, error) {
 	return r.Seal(Keyset("destination-"+channel), []byte(addr), encode(destinationLabel, app, user, purpose))
@@ -114,11 +137,28 @@ func (r *Ring) Index(label string, fields ...[]byte) ([32]byte, error) {
 	if r.index == nil {
 		return [32]byte{}, r.notHeld(Index)
 	}
-	sum, err := r.index(encode(label, fields...))
+	sum, err := r.index[0](encode(label, fields...))
 	if err != nil {
 		return sum, fmt.Errorf("keyring: digest %s: %w", label, err)
 	}
 	return sum, nil
+}
+
+// Digests returns what Index does under each key of the index keyset, the primary key's first, so that what was digested before a rotation is
+// still found. There is at least one.
+func (r *Ring) Digests(label string, fields ...[]byte) ([][32]byte, error) {
+	if r.index == nil {
+		return nil, r.notHeld(Index)
+	}
+	input := encode(label, fields...)
+	out := make([][32]byte, len(r.index))
+	for i, f := range r.index {
+		var err error
+		if out[i], err = f(input); err != nil {
+			return nil, fmt.Errorf("keyring: digests %s: %w", label, err)
+		}
+	}
+	return out, nil
 }
 
 func (r *Ring) notHeld(k Keyset) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,6 +110,58 @@ func TestSealedValuesSurviveRotation(t *testing.T) {
 	}
 	if s := status(t, dir, keyring.DestinationSMS); len(s.Keys) != 1 {
 		t.Errorf("another keyset was rotated: %+v", s)
+	}
+}
+
+// What was digested before a rotation must be found after it, by workers that were restarted at any step.
+func TestDigestsSurviveRotation(t *testing.T) {
+	dir := initialised(t)
+	field := []byte("a backup code")
+	index := func() [32]byte {
+		t.Helper()
+		sum, err := load(t, dir, keyring.Enrolment).Index("backup", field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sum
+	}
+	digests := func(r *keyring.Ring) [][32]byte {
+		t.Helper()
+		all, err := r.Digests("backup", field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	first := index()
+	if got := digests(load(t, dir, keyring.Verification)); len(got) != 1 || got[0] != first {
+		t.Fatalf("with one key there are %d digests, or it is another than Index has", len(got))
+	}
+	oldest := status(t, dir, keyring.Index).Keys[0].ID
+	sums := [][32]byte{first} // oldest first
+	for range 2 {
+		if _, err := keyring.Add(dir, keyring.Index); err != nil {
+			t.Fatal(err)
+		}
+		between := digests(load(t, dir, keyring.Verification))
+		if _, err := keyring.Promote(dir, keyring.Index); err != nil {
+			t.Fatal(err)
+		}
+		sums = append(sums, index())
+		if len(between) != len(sums) || between[0] != sums[len(sums)-2] || !slices.Contains(between, sums[len(sums)-1]) {
+			t.Errorf("between Add and Promote the primary key's digest does not lead, or the new key's is missing")
+		}
+	}
+	got := digests(load(t, dir, keyring.Verification))
+	slices.Reverse(sums)
+	if !slices.Equal(got, sums) {
+		t.Error("the digests are not the primary key's and then the others', newest first")
+	}
+	if err := keyring.Remove(dir, keyring.Index, oldest); err != nil {
+		t.Fatal(err)
+	}
+	if got := digests(load(t, dir, keyring.Verification)); slices.Contains(got, first) || len(got) != 2 {
+		t.Error("a removed key still digests")
 	}
 }
 

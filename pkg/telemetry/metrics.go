@@ -65,8 +65,8 @@ type Metrics struct {
 	// ended: verified, expired, exhausted, superseded, cancelled, locked, undeliverable.
 	Challenges *prometheus.CounterVec
 
-	// Deliveries (otpost_deliveries_total{channel,provider,result}) counts hand-overs to providers and their receipts. channel is sms
-	// or email; provider is a name from the configuration; result is accepted, delivered, undelivered, failed, unconfirmed, expired.
+	// Deliveries (otpost_deliveries_total{channel,provider,result}) counts hand-overs to providers and their receipts. channel is sms,
+	// email or letter; provider is a name from the configuration; result is accepted, delivered, undelivered, failed, unconfirmed, expired.
 	Deliveries *prometheus.CounterVec
 
 	// DeliverySeconds (otpost_delivery_seconds{channel,provider}) is how long a provider took to accept or refuse a message.
@@ -87,7 +87,7 @@ type Metrics struct {
 // The closed lists of labels, and the results that the wire names, whose series exist from the start so that a rate over them is 0 and
 // not absent until the first one happens.
 var (
-	channels      = []string{"sms", "email"}
+	channels      = []string{"sms", "email", "letter"}
 	outcomes      = []string{"done", "retry", "drop", "dead"}
 	challenges    = []string{"issued", "skipped", "refused", "verified", "expired", "exhausted", "superseded", "cancelled", "locked", "undeliverable"}
 	verifications = []string{"verified", "wrong", "expired", "exhausted", "superseded", "cancelled", "locked", "unknown"}

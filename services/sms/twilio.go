@@ -211,8 +211,8 @@ func (t *Twilio) Name() string { return "twilio" }
 // Close closes idle connections. Sends under way go on; call it when there are none.
 func (t *Twilio) Close() { t.transport.CloseIdleConnections() }
 
-// Send creates a message at Twilio, which may keep it in its queue for as long as the code lives and no longer. A message with under a second
-// to live is Permanent, unsent: nobody could use its code.
+// Send creates a message at Twilio, which may keep it in its queue for as long as it is worth something, at most ten hours. A message with under a
+// second to live is Permanent, unsent: nobody could use its code.
 //
 // Errors are *delivery.Error. Nothing was sent when no connection could be had (Transient); from the moment that one carries the request until
 // a readable answer is in, the outcome is unknown (Ambiguous); an answer is judged by Twilio's code (see twilioCodes).
@@ -286,7 +286,7 @@ func withoutAddress(said string, m *delivery.Message) string {
 
 var digitRuns = regexp.MustCompile(`[0-9]{2,}`)
 
-// maxRetryAfter bounds what a provider may ask for; no code lives longer than minutes.
+// maxRetryAfter bounds what a provider may ask for. The code of a login is worth nothing by then, and what lives longer may as well be tried.
 const maxRetryAfter = time.Hour
 
 // retryAfter reads a Retry-After header (RFC 9110, section 10.2.3); zero when there is none to be read.
