@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -165,6 +166,9 @@ func ownSubject(stream, subject string) bool {
 	case StreamLogins:
 		app, ok := event.AppOf(subject)
 		return ok && subject == event.LoginSubject(app)
+	case StreamSignals:
+		app, ok := event.AppOf(subject)
+		return ok && slices.ContainsFunc(signals, func(name event.SignalName) bool { return subject == event.SignalSubject(app, name) })
 	case StreamWork:
 		return oneToken(strings.CutPrefix(subject, event.WorkPrefix))
 	case StreamReceipts:

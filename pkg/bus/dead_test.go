@@ -131,7 +131,7 @@ func TestRetryDeadPutsNothingBackUnderAForeignSubject(t *testing.T) {
 	l := newLine(t)
 	held := func() map[string]uint64 {
 		out := map[string]uint64{}
-		for _, s := range []string{bus.StreamLogins, bus.StreamWork, bus.StreamReceipts, bus.StreamEvents} {
+		for _, s := range []string{bus.StreamLogins, bus.StreamSignals, bus.StreamWork, bus.StreamReceipts, bus.StreamEvents} {
 			out[s] = l.left(s)
 		}
 		return out
@@ -143,6 +143,10 @@ func TestRetryDeadPutsNothingBackUnderAForeignSubject(t *testing.T) {
 		{bus.StreamLogins, "otpost.app.demo.login", true},
 		{bus.StreamWork, "otpost.work.email", true},
 		{bus.StreamReceipts, "otpost.receipt.sms", true},
+		{bus.StreamSignals, "otpost.app.demo.signal.user.deleted", true},
+		{bus.StreamSignals, "otpost.app.demo.signal.made.up", false},
+		{bus.StreamSignals, "otpost.app.*.signal.user.deleted", false},
+		{bus.StreamSignals, "otpost.app.demo.login", false},
 		{bus.StreamLogins, "otpost.app.demo.event.challenge.verified", false},
 		{bus.StreamLogins, "otpost.app.demo.rpc.verify", false},
 		{bus.StreamLogins, "otpost.app.demo.login.more", false},

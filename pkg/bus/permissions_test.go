@@ -14,39 +14,69 @@ import (
 )
 
 // users are everyone who may connect, as the tests name them.
-var users = []string{"challenge", "sms", "email", "verification", "operator", "app_demo"}
+var users = []string{"challenge", "sms", "email", "letter", "verification", "enrolment", "operator", "app_demo", "support-ann"}
 
 // mayPublish says of each subject who may publish to it, as a list of users. Everybody else must be refused.
 var mayPublish = map[string]string{
-	"otpost.app.demo.login":                         "operator app_demo",
-	"otpost.app.other.login":                        "operator",
-	"otpost.app.demo.signal.password.changed":       "operator app_demo",
-	"otpost.app.other.signal.password.changed":      "operator",
-	"otpost.app.demo.rpc.verify":                    "operator app_demo",
-	"otpost.app.other.rpc.verify":                   "operator",
-	"otpost.app.demo.event.challenge.issued":        "challenge operator",
-	"otpost.app.demo.event.challenge.skipped":       "challenge operator",
-	"otpost.app.demo.event.challenge.refused":       "challenge operator",
-	"otpost.app.demo.event.challenge.sent":          "challenge operator",
-	"otpost.app.demo.event.challenge.delivered":     "challenge operator",
-	"otpost.app.demo.event.challenge.undeliverable": "challenge operator",
-	"otpost.app.demo.event.challenge.ended":         "challenge verification operator",
-	"otpost.app.demo.event.challenge.verified":      "verification operator", // only who checks answers may say that one was right
-	"otpost.app.demo.event.challenge.failed":        "verification operator",
-	"otpost.app.demo.event.account.locked":          "verification operator",
-	"otpost.app.demo.event.challenge.other":         "operator",
-	"otpost.app.demo.event.challenge.issued.x":      "operator",
-	"otpost.app.demo.nothing":                       "operator",
-	"otpost.app.demo":                               "operator",
-	"otpost.work.sms":                               "challenge operator",
-	"otpost.work.email":                             "challenge operator",
-	"otpost.work.voice":                             "operator",
-	"otpost.receipt.sms":                            "sms operator",
-	"otpost.receipt.email":                          "email operator",
-	"otpost.dead.OTPOST_LOGINS":                     "challenge operator",
-	"otpost.dead.OTPOST_RECEIPTS":                   "challenge operator",
-	"otpost.dead.OTPOST_WORK":                       "sms email operator",
-	"otpost.dead.OTPOST_EVENTS":                     "operator",
+	"otpost.app.demo.login":                          "operator app_demo",
+	"otpost.app.other.login":                         "operator",
+	"otpost.app.demo.signal.password.changed":        "operator app_demo",
+	"otpost.app.other.signal.password.changed":       "operator",
+	"otpost.app.demo.rpc.verify":                     "operator app_demo",
+	"otpost.app.other.rpc.verify":                    "operator",
+	"otpost.app.demo.event.challenge.issued":         "challenge operator",
+	"otpost.app.demo.event.challenge.skipped":        "challenge operator",
+	"otpost.app.demo.event.challenge.refused":        "challenge operator",
+	"otpost.app.demo.event.challenge.sent":           "challenge operator",
+	"otpost.app.demo.event.challenge.delivered":      "challenge operator",
+	"otpost.app.demo.event.challenge.undeliverable":  "challenge operator",
+	"otpost.app.demo.event.challenge.ended":          "challenge verification operator",
+	"otpost.app.demo.event.challenge.verified":       "verification operator", // only who checks answers may say that one was right
+	"otpost.app.demo.event.challenge.failed":         "verification operator",
+	"otpost.app.demo.event.account.locked":           "verification enrolment operator",
+	"otpost.app.demo.event.factor.added":             "enrolment operator",
+	"otpost.app.demo.event.factor.removed":           "enrolment operator",
+	"otpost.app.demo.event.backup_codes.regenerated": "enrolment operator",
+	"otpost.app.demo.event.deactivated":              "enrolment operator",
+	"otpost.app.demo.event.recovery.begun":           "enrolment operator",
+	"otpost.app.demo.event.recovery.approved":        "enrolment operator",
+	"otpost.app.demo.event.recovery.proven":          "enrolment operator",
+	"otpost.app.demo.event.recovery.waiting":         "enrolment operator",
+	"otpost.app.demo.event.recovery.completed":       "enrolment operator",
+	"otpost.app.demo.event.recovery.cancelled":       "enrolment operator",
+	"otpost.app.demo.event.recovery.expired":         "enrolment operator",
+	"otpost.app.demo.event.recovery.refused":         "enrolment operator",
+	"otpost.app.demo.event.user.erased":              "enrolment operator",
+	"otpost.app.demo.event.factor.suspended":         "verification operator",
+	"otpost.app.demo.event.backup_code.used":         "verification operator",
+	"otpost.app.demo.event.device.trusted":           "verification operator",
+	"otpost.app.demo.event.device.revoked":           "challenge verification enrolment operator",
+	"otpost.app.demo.event.factor.renamed":           "operator",
+	"otpost.app.demo.event.recovery.other":           "operator",
+	"otpost.app.demo.rpc.factor.begin":               "operator app_demo",
+	"otpost.app.other.rpc.factor.begin":              "operator",
+	"otpost.internal.check":                          "enrolment operator", // who could send it would guess codes without a session
+	"otpost.internal.other":                          "operator",
+	"otpost.support.ann.rpc.begin":                   "operator support-ann",
+	"otpost.support.ann.rpc.approve":                 "operator support-ann",
+	"otpost.support.bob.rpc.approve":                 "operator", // an agent speaks under its own name
+	"otpost.support.ann":                             "operator",
+	"otpost.app.demo.event.challenge.other":          "operator",
+	"otpost.app.demo.event.challenge.issued.x":       "operator",
+	"otpost.app.demo.nothing":                        "operator",
+	"otpost.app.demo":                                "operator",
+	"otpost.work.sms":                                "challenge enrolment operator",
+	"otpost.work.email":                              "challenge enrolment operator",
+	"otpost.work.letter":                             "enrolment operator",
+	"otpost.work.voice":                              "operator",
+	"otpost.receipt.sms":                             "sms operator",
+	"otpost.receipt.email":                           "email operator",
+	"otpost.receipt.letter":                          "operator",
+	"otpost.dead.OTPOST_LOGINS":                      "challenge operator",
+	"otpost.dead.OTPOST_RECEIPTS":                    "challenge operator",
+	"otpost.dead.OTPOST_WORK":                        "sms email letter operator",
+	"otpost.dead.OTPOST_SIGNALS":                     "enrolment operator",
+	"otpost.dead.OTPOST_EVENTS":                      "operator",
 
 	"$JS.API.INFO":                                        "operator",
 	"$JS.API.STREAM.NAMES":                                "operator",
@@ -59,7 +89,8 @@ var mayPublish = map[string]string{
 	"$JS.API.DIRECT.GET.OTPOST_EVENTS":                    "operator",
 	"$JS.API.STREAM.INFO.OTPOST_LOGINS":                   "challenge operator",
 	"$JS.API.STREAM.INFO.OTPOST_RECEIPTS":                 "challenge operator",
-	"$JS.API.STREAM.INFO.OTPOST_WORK":                     "sms email operator",
+	"$JS.API.STREAM.INFO.OTPOST_WORK":                     "sms email letter operator",
+	"$JS.API.STREAM.INFO.OTPOST_SIGNALS":                  "enrolment operator",
 	"$JS.API.STREAM.INFO.OTPOST_EVENTS":                   "operator",
 	"$JS.API.STREAM.INFO.OTPOST_DEAD":                     "operator",
 	"$JS.API.CONSUMER.CREATE.OTPOST_EVENTS":               "operator",
@@ -71,24 +102,30 @@ var mayPublish = map[string]string{
 	"$JS.API.CONSUMER.INFO.OTPOST_LOGINS.challenge":       "challenge operator",
 	"$JS.API.CONSUMER.INFO.OTPOST_WORK.sms":               "sms operator",
 	"$JS.API.CONSUMER.INFO.OTPOST_WORK.email":             "email operator",
+	"$JS.API.CONSUMER.INFO.OTPOST_WORK.letter":            "letter operator",
+	"$JS.API.CONSUMER.INFO.OTPOST_SIGNALS.enrolment":      "enrolment operator",
 	"$JS.API.CONSUMER.INFO.OTPOST_EVENTS.demo":            "operator app_demo",
 	"$JS.API.CONSUMER.INFO.OTPOST_EVENTS.other":           "operator",
 	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_LOGINS.challenge":   "challenge operator",
 	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_RECEIPTS.challenge": "challenge operator",
 	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_WORK.sms":           "sms operator",
 	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_WORK.email":         "email operator",
+	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_WORK.letter":        "letter operator",
+	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_SIGNALS.enrolment":  "enrolment operator",
 	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_EVENTS.demo":        "operator app_demo",
 	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_EVENTS.other":       "operator",
 	"$JS.ACK.OTPOST_LOGINS.challenge.1.1.1.1.0":           "challenge operator",
 	"$JS.ACK.OTPOST_RECEIPTS.challenge.1.1.1.1.0":         "challenge operator",
 	"$JS.ACK.OTPOST_WORK.sms.1.1.1.1.0":                   "sms operator",
 	"$JS.ACK.OTPOST_WORK.email.1.1.1.1.0":                 "email operator",
+	"$JS.ACK.OTPOST_WORK.letter.1.1.1.1.0":                "letter operator",
+	"$JS.ACK.OTPOST_SIGNALS.enrolment.1.1.1.1.0":          "enrolment operator",
 	"$JS.ACK.OTPOST_EVENTS.demo.1.1.1.1.0":                "operator app_demo",
 	"$JS.ACK.OTPOST_EVENTS.other.1.1.1.1.0":               "operator",
 
 	"$SRV.PING":             "operator app_demo",
 	"$SYS.REQ.SERVER.PING":  "",
-	"_R_.aaaaaa.bbbbbb":     "challenge verification",
+	"_R_.aaaaaa.bbbbbb":     "challenge verification enrolment",
 	"_INBOX_sms.x":          "",
 	"_INBOX_operator.x":     "",
 	"_INBOX.x":              "",
@@ -110,24 +147,39 @@ var maySubscribe = map[string]string{
 	"otpost.app.*.rpc.cancel":                  "challenge operator",
 	"otpost.app.*.rpc.status":                  "challenge operator",
 	"otpost.app.*.rpc.verify":                  "verification operator",
+	"otpost.app.*.rpc.device.renew":            "challenge operator",
+	"otpost.app.*.rpc.webauthn.begin":          "verification operator",
+	"otpost.app.*.rpc.factor.resync":           "verification operator",
+	"otpost.app.*.rpc.factor.begin":            "enrolment operator",
+	"otpost.app.*.rpc.backup_codes.view":       "enrolment operator",
+	"otpost.app.*.rpc.recovery.prove":          "enrolment operator",
 	"otpost.app.*.rpc.>":                       "operator",
+	"otpost.app.demo.signal.>":                 "operator",
+	"otpost.internal.check":                    "verification operator",
+	"otpost.internal.>":                        "operator",
+	"otpost.support.*.rpc.approve":             "enrolment operator",
+	"otpost.support.ann.rpc.begin":             "enrolment operator",
+	"otpost.support.>":                         "operator",
+	"otpost.work.letter":                       "operator",
 	"otpost.work.sms":                          "operator",
 	"otpost.work.>":                            "operator",
 	"otpost.receipt.>":                         "operator",
 	"otpost.dead.>":                            "operator",
 	"otpost.>":                                 "operator",
 	">":                                        "",
-	"$SRV.PING.verification":                   "challenge verification",
+	"$SRV.PING.verification":                   "challenge verification enrolment",
 	"$JS.EVENT.ADVISORY.>":                     "operator",
 	"$JS.API.>":                                "",
 	"$JS.ACK.>":                                "",
 	"$SYS.>":                                   "",
 	"_R_.>":                                    "",
-	"_INBOX.>":                                 "app_demo",
+	"_INBOX.>":                                 "app_demo support-ann",
 	"_INBOX_challenge.>":                       "challenge",
 	"_INBOX_sms.>":                             "sms",
 	"_INBOX_email.>":                           "email",
 	"_INBOX_verification.>":                    "verification",
+	"_INBOX_letter.>":                          "letter",
+	"_INBOX_enrolment.>":                       "enrolment",
 	"_INBOX_operator.>":                        "operator",
 }
 
@@ -157,6 +209,7 @@ func TestNobodyDoesMoreOrLessThanGranted(t *testing.T) {
 func TestEveryGrantWorks(t *testing.T) {
 	w := newWorld(t)
 	app, challenge, verification := w.connect("app_demo"), w.connect("challenge"), w.connect("verification")
+	enrolment, agent := w.connect("enrolment"), w.connect("support-ann")
 	ack := func(m jetstream.Msg, data string) {
 		t.Helper()
 		if got := string(m.Data()); got != data {
@@ -202,6 +255,17 @@ func TestEveryGrantWorks(t *testing.T) {
 			t.Errorf("%s reads its stream's state: %v", channel, err)
 		}
 	}
+	w.publish(app, "otpost.app.demo.signal.user.deleted", "forget them")
+	ack(w.pull(enrolment, "OTPOST_SIGNALS", "enrolment"), "forget them")
+	letter := w.connect("letter")
+	w.publish(enrolment, "otpost.work.letter", "print")
+	ack(w.pull(letter, "OTPOST_WORK", "letter"), "print")
+	w.publish(letter, "otpost.dead.OTPOST_WORK", "poison")
+	w.publish(enrolment, "otpost.dead.OTPOST_SIGNALS", "poison")
+	for _, channel := range []string{"sms", "email"} {
+		w.publish(enrolment, "otpost.work."+channel, "of enrolment")
+		ack(w.pull(w.connect(channel), "OTPOST_WORK", channel), "of enrolment")
+	}
 	w.publish(challenge, "otpost.dead.OTPOST_LOGINS", "poison")
 	w.publish(challenge, "otpost.dead.OTPOST_RECEIPTS", "poison")
 	dead, err := w.js(w.operator).Stream(t.Context(), "OTPOST_DEAD")
@@ -213,15 +277,15 @@ func TestEveryGrantWorks(t *testing.T) {
 	}
 
 	live := w.subscribe(app, "otpost.app.demo.event.>")
-	for want, worker := range map[string]*nats.Conn{"issued": challenge, "verified": verification} {
-		w.publish(worker, "otpost.app.demo.event.challenge."+want, want)
-		if m, err := live.NextMsg(patience); err != nil || string(m.Data) != want || m.Subject != "otpost.app.demo.event.challenge."+want {
+	for want, worker := range map[string]*nats.Conn{"challenge.issued": challenge, "challenge.verified": verification, "factor.added": enrolment} {
+		w.publish(worker, "otpost.app.demo.event."+want, want)
+		if m, err := live.NextMsg(patience); err != nil || string(m.Data) != want || m.Subject != "otpost.app.demo.event."+want {
 			t.Errorf("live event: %v, %v; want %s", m, err, want)
 		}
 		ack(w.pull(app, "OTPOST_EVENTS", "demo"), want)
 	}
 
-	serve := func(nc *nats.Conn, name string, verbs ...string) {
+	serve := func(nc *nats.Conn, name, prefix string, verbs ...string) {
 		t.Helper()
 		s, err := micro.AddService(nc, micro.Config{Name: name, Version: "1.0.0"})
 		if err != nil {
@@ -229,13 +293,13 @@ func TestEveryGrantWorks(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = s.Stop() })
 		for _, v := range verbs {
-			err := s.AddEndpoint(v, micro.HandlerFunc(func(r micro.Request) {
+			err := s.AddEndpoint(strings.ReplaceAll(v, ".", "-"), micro.HandlerFunc(func(r micro.Request) {
 				if string(r.Data()) == "wrong" {
 					_ = r.Error("invalid", "no good", []byte(`{"error":{}}`), micro.WithHeaders(micro.Headers{"Otpost-Test": {"e"}}))
 					return
 				}
 				_ = r.Respond([]byte(r.Subject()), micro.WithHeaders(micro.Headers{"Otpost-Test": {r.Headers().Get("Otpost-Test")}}))
-			}), micro.WithEndpointSubject("otpost.app.*.rpc."+v))
+			}), micro.WithEndpointSubject(prefix+v))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,20 +308,36 @@ func TestEveryGrantWorks(t *testing.T) {
 			t.Fatal(err, nc.LastError())
 		}
 	}
-	serve(challenge, "challenge", "login", "resend", "cancel", "status")
-	serve(verification, "verification", "verify")
-	for _, verb := range []string{"login", "resend", "cancel", "status", "verify"} {
-		subject := "otpost.app.demo.rpc." + verb
-		m, err := app.RequestMsg(&nats.Msg{Subject: subject, Header: nats.Header{"Otpost-Test": {"kept"}}}, patience)
+	rpc := "otpost.app.*.rpc."
+	serve(challenge, "challenge", rpc, "login", "resend", "cancel", "status", "device.renew")
+	serve(verification, "verification", rpc, "verify", "webauthn.begin", "factor.resync")
+	serve(verification, "internal", "otpost.internal.", "check")
+	enrols := []string{
+		"factor.begin", "factor.resend", "factor.confirm", "factor.list", "factor.rename", "factor.prefer", "factor.remove",
+		"backup_codes.acknowledge", "backup_codes.view", "backup_codes.regenerate", "device.list", "device.revoke", "deactivate.begin", "deactivate.confirm",
+		"recovery.preferences", "recovery.address", "recovery.confirm", "recovery.begin", "recovery.resend", "recovery.prove", "recovery.status", "recovery.cancel",
+	}
+	serve(enrolment, "enrolment", rpc, enrols...)
+	supports := []string{"find", "begin", "approve", "refuse", "cancel", "status"}
+	serve(enrolment, "support", "otpost.support.*.rpc.", supports...)
+	asks := map[string]*nats.Conn{"otpost.internal.check": enrolment}
+	for _, verb := range append(enrols, "login", "resend", "cancel", "status", "device.renew", "verify", "webauthn.begin", "factor.resync") {
+		asks["otpost.app.demo.rpc."+verb] = app
+	}
+	for _, verb := range supports {
+		asks["otpost.support.ann.rpc."+verb] = agent
+	}
+	for subject, asker := range asks {
+		m, err := asker.RequestMsg(&nats.Msg{Subject: subject, Header: nats.Header{"Otpost-Test": {"kept"}}}, patience)
 		if err != nil {
-			t.Fatalf("request %s: %v", verb, err)
+			t.Fatalf("request %s: %v", subject, err)
 		}
 		if string(m.Data) != subject || m.Header.Get("Otpost-Test") != "kept" {
-			t.Errorf("reply to %s: %q with %v", verb, m.Data, m.Header)
+			t.Errorf("reply to %s: %q with %v", subject, m.Data, m.Header)
 		}
-		m = w.request(app, subject, "wrong")
+		m = w.request(asker, subject, "wrong")
 		if m.Header.Get(micro.ErrorCodeHeader) != "invalid" || m.Header.Get(micro.ErrorHeader) != "no good" || m.Header.Get("Otpost-Test") != "e" {
-			t.Errorf("error reply to %s: %v", verb, m.Header)
+			t.Errorf("error reply to %s: %v", subject, m.Header)
 		}
 	}
 	for verb, want := range map[string]string{"PING": `"name":"verification"`, "INFO": "otpost.app.*.rpc.verify", "STATS": `"num_requests"`} {
@@ -268,7 +348,7 @@ func TestEveryGrantWorks(t *testing.T) {
 	if m := w.request(w.operator, "$SRV.PING.verification", ""); !strings.Contains(string(m.Data), `"name":"verification"`) {
 		t.Errorf("discovery: %s", m.Data)
 	}
-	for _, nc := range []*nats.Conn{app, challenge, verification, w.operator} {
+	for _, nc := range []*nats.Conn{app, challenge, verification, enrolment, letter, agent, w.operator} {
 		if err := nc.LastError(); err != nil {
 			t.Errorf("%s met %v", nc.Opts.User, err)
 		}
@@ -288,8 +368,10 @@ func TestPermissionTableShowsEveryUserAndSubject(t *testing.T) {
 			}
 		}
 	}
-	if !strings.Contains(b.String(), "`otpost.app.<app>.login`") {
-		t.Error("the table does not show what apps may do")
+	for _, s := range []string{"`otpost.app.<app>.login`", "`APP_<app>`", "`otpost.support.<agent>.rpc.>`", "`SUPPORT_<agent>`"} {
+		if !strings.Contains(b.String(), s) {
+			t.Errorf("the table does not show %s", s)
+		}
 	}
 	for line := range strings.Lines(b.String()) {
 		if n := strings.Count(line, "|"); n != 0 && n != 5 && n != 6 {

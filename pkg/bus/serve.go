@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -14,19 +15,20 @@ import (
 	"github.com/otpost/otpost/pkg/otp"
 )
 
-// A Request is one request of an app.
+// A Request is one request of an app, of a support agent, or of another worker. Who asks follows from the subject, which only they may use.
 type Request struct {
-	App  string
-	Data []byte
-	At   time.Time // when this process received it
-	raw  micro.Request
-	bus  *Bus
+	App   string // whose it is; empty for the other two
+	Agent string // the support agent's name; empty for the other two
+	Data  []byte
+	At    time.Time // when this process received it
+	raw   micro.Request
+	bus   *Bus
 }
 
 // Reply answers the request.
 func (r *Request) Reply(body []byte) {
 	if err := r.raw.Respond(body); err != nil {
-		r.bus.log.Warn("a reply did not go out", "app", r.App, "error", err)
+		r.bus.log.Warn("a reply did not go out", "app", r.App, "agent", r.Agent, "error", err)
 	}
 }
 
@@ -37,16 +39,19 @@ func (r *Request) Reply(body []byte) {
 func (r *Request) Fail(p *otp.Problem) {
 	headers := micro.Headers{micro.ErrorHeader: {header(p.Message)}, micro.ErrorCodeHeader: {string(p.Reason)}}
 	if err := r.raw.Respond(event.EncodeProblem(p), micro.WithHeaders(headers)); err != nil {
-		r.bus.log.Warn("a reply did not go out", "app", r.App, "error", err)
+		r.bus.log.Warn("a reply did not go out", "app", r.App, "agent", r.Agent, "error", err)
 	}
 }
 
-// A Service answers the requests of some verbs, as a NATS micro service: any number of processes share the work.
+// A Service answers the requests of some verbs, as a NATS micro service: any number of processes share the work. Handlers must return quickly:
+// each verb has one call at a time.
 type Service struct {
 	Name        string // of the service, as discovery shows it
 	Version     string // semantic version
 	Description string
-	Verbs       map[string]func(*Request) // must return quickly: one call at a time a verb
+	Verbs       map[string]func(*Request) // of apps
+	Support     map[string]func(*Request) // of support agents, on SupportSubject
+	Internal    map[string]func(*Request) // of other workers, on InternalSubject; see Ask
 }
 
 // quiet is how long no call must have been under way for the last request that had arrived to have been handed over. nats.go gives no sign of that.
@@ -68,13 +73,10 @@ func (b *Bus) Serve(ctx context.Context, s Service) error {
 		if err != nil {
 			return err
 		}
-		for verb, handle := range s.Verbs {
-			if err = svc.AddEndpoint(verb, b.endpoint(handle, &count), micro.WithEndpointSubject(event.RPCSubject("*", verb))); err != nil {
-				_ = svc.Stop()
-				return err
-			}
+		if err = b.endpoints(svc, s, &count); err != nil {
+			_ = svc.Stop()
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil //nolint:nilerr // ctx ended before there was anything to stop
@@ -102,7 +104,47 @@ func (c *calls) settle() {
 	}
 }
 
-func (b *Bus) endpoint(handle func(*Request), count *calls) micro.Handler {
+// endpoints has the service listen on the subjects of all its verbs.
+func (b *Bus) endpoints(svc micro.Service, s Service, count *calls) error {
+	for _, kind := range []struct {
+		prefix  string // of the endpoint's name
+		verbs   map[string]func(*Request)
+		subject func(verb string) string
+		asker   func(*Request, string) *otp.Problem
+	}{
+		{"", s.Verbs, func(verb string) string { return event.RPCSubject("*", verb) }, fromApp},
+		{"support-", s.Support, func(verb string) string { return SupportSubject("*", verb) }, fromAgent},
+		{"internal-", s.Internal, InternalSubject, func(*Request, string) *otp.Problem { return nil }},
+	} {
+		for verb, handle := range kind.verbs {
+			name := kind.prefix + strings.ReplaceAll(verb, ".", "-") // an endpoint's name takes no dots
+			if err := svc.AddEndpoint(name, b.endpoint(handle, kind.asker, count), micro.WithEndpointSubject(kind.subject(verb))); err != nil {
+				return fmt.Errorf("listen for %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// fromApp takes the app that asks out of the subject.
+func fromApp(r *Request, subject string) *otp.Problem {
+	var ok bool
+	if r.App, ok = event.AppOf(subject); !ok {
+		return otp.InvalidField("subject", "must name an app: 1 to 64 of a-z, 0-9 and -")
+	}
+	return nil
+}
+
+// fromAgent takes the support agent that asks out of the subject.
+func fromAgent(r *Request, subject string) *otp.Problem {
+	var ok bool
+	if r.Agent, ok = agentOf(subject); !ok {
+		return otp.InvalidField("subject", "must name a support agent: 1 to 64 of a-z, 0-9 and -")
+	}
+	return nil
+}
+
+func (b *Bus) endpoint(handle func(*Request), asker func(*Request, string) *otp.Problem, count *calls) micro.Handler {
 	return micro.HandlerFunc(func(raw micro.Request) {
 		count.under.Add(1)
 		count.began.Add(1)
@@ -110,13 +152,12 @@ func (b *Bus) endpoint(handle func(*Request), count *calls) micro.Handler {
 		r := &Request{Data: raw.Data(), At: time.Now(), raw: raw, bus: b}
 		defer func() {
 			if p := recover(); p != nil {
-				b.log.Error("a request's handler panicked", "app", r.App, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+				b.log.Error("a request's handler panicked", "app", r.App, "agent", r.Agent, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 				r.Fail(otp.AsProblem(nil))
 			}
 		}()
-		var ok bool
-		if r.App, ok = event.AppOf(raw.Subject()); !ok {
-			r.Fail(otp.InvalidField("subject", "must name an app: 1 to 64 of a-z, 0-9 and -"))
+		if p := asker(r, raw.Subject()); p != nil {
+			r.Fail(p)
 			return
 		}
 		handle(r)

@@ -32,11 +32,17 @@ func serve(t *testing.T, b *bus.Bus, handle func(*bus.Request)) (stop func()) {
 		}
 	})
 	t.Cleanup(stop)
-	otposttest.Eventually(t, "the service to listen", func() bool { return b.Conn().NumSubscriptions() >= 10 })
+	listening(t, b, 10)
+	return stop
+}
+
+// listening waits until a service has made its subscriptions: nine by which it is found, and one an endpoint.
+func listening(t *testing.T, b *bus.Bus, subscriptions int) {
+	t.Helper()
+	otposttest.Eventually(t, "the service to listen", func() bool { return b.Conn().NumSubscriptions() >= subscriptions })
 	if err := b.Conn().FlushTimeout(patience); err != nil {
 		t.Fatal(err)
 	}
-	return stop
 }
 
 func TestRequestsAreAnswered(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 // patience bounds every wait of these tests for something that must come.
 const patience = 20 * time.Second
 
-// A world is a server with otpost's accounts, the apps demo and other, and all streams and consumers that the permissions speak of.
+// A world is a server with otpost's accounts, the apps demo and other, the support agents ann and bob, and all streams and consumers that the permissions speak of.
 type world struct {
 	*testing.T
 	nats     *embedded.NATS
@@ -40,6 +40,7 @@ func newWorld(t *testing.T) *world {
 	for _, a := range []string{"demo", "other"} {
 		s.Apps = append(s.Apps, bus.App{Name: a, Password: "secret of app_" + a})
 	}
+	s.Agents = map[string]string{"ann": "secret of support-ann", "bob": "secret of support-bob"}
 	text, err := bus.ServerConfig(s)
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +62,8 @@ func newWorld(t *testing.T) *world {
 	js := w.js(w.operator)
 	for name, subject := range map[string]string{
 		"OTPOST_LOGINS": "otpost.app.*.login", "OTPOST_WORK": "otpost.work.*", "OTPOST_RECEIPTS": "otpost.receipt.*",
-		"OTPOST_EVENTS": "otpost.app.*.event.>", "OTPOST_DEAD": "otpost.dead.>",
+		"OTPOST_SIGNALS": "otpost.app.*.signal.>",
+		"OTPOST_EVENTS":  "otpost.app.*.event.>", "OTPOST_DEAD": "otpost.dead.>",
 	} {
 		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{subject}}); err != nil {
 			t.Fatal(err)
@@ -72,6 +74,8 @@ func newWorld(t *testing.T) *world {
 		{"OTPOST_RECEIPTS", "challenge", ""},
 		{"OTPOST_WORK", "sms", "otpost.work.sms"},
 		{"OTPOST_WORK", "email", "otpost.work.email"},
+		{"OTPOST_WORK", "letter", "otpost.work.letter"},
+		{"OTPOST_SIGNALS", "enrolment", ""},
 		{"OTPOST_EVENTS", "demo", "otpost.app.demo.event.>"},
 		{"OTPOST_EVENTS", "other", "otpost.app.other.event.>"},
 	} {
@@ -87,7 +91,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) connect(user string, more ...nats.Option) *nats.Conn {
 	w.Helper()
 	opts := []nats.Option{nats.UserInfo(user, "secret of "+user), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}
-	if !strings.HasPrefix(user, "app_") { // an app needs nothing but its user and password
+	if !strings.HasPrefix(user, "app_") && !strings.HasPrefix(user, "support-") { // who has an account of its own needs nothing but user and password
 		opts = append(opts, nats.CustomInboxPrefix(bus.Role(user).InboxPrefix()))
 	}
 	nc, err := nats.Connect(w.nats.URL(), append(opts, more...)...)

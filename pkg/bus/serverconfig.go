@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -35,6 +36,8 @@ type ServerSettings struct {
 	Users map[Role]string
 	// Apps are the apps that may connect, in any order.
 	Apps []App
+	// Agents holds the password of each support agent by its name (of otp.ValidApp's form). Its user is AgentUser(name).
+	Agents map[string]string
 	// BcryptCost hashes passwords into the configuration (4–31; 11 is usual for passwords that people chose, 4 is plenty for random
 	// ones). 0 writes them as they are.
 	BcryptCost int
@@ -114,17 +117,12 @@ func ServerConfig(s ServerSettings) (string, error) {
 	c.list("exports")
 	for _, a := range s.Apps {
 		to := fmt.Sprintf("accounts: [%s]", quote(AppAccount(a.Name)))
-		for _, x := range appShares(a.Name) {
-			switch {
-			case x.stream:
-				c.line("{stream: %s, %s}", quote(x.subject), to)
-			case x.replies:
-				c.line("{service: %s, response_type: stream, %s}", quote(x.subject), to)
-			default:
-				c.line("{service: %s, %s}", quote(x.subject), to)
-			}
-		}
+		c.exports(shares(RoleApp, a.Name), to)
 		c.line("{service: %s, %s}", quote(nothing(a.Name)), to)
+	}
+	agents := slices.Sorted(maps.Keys(s.Agents))
+	for _, name := range agents {
+		c.exports(shares(RoleAgent, name), fmt.Sprintf("accounts: [%s]", quote(AgentAccount(name))))
 	}
 	c.endList()
 	c.close()
@@ -134,6 +132,13 @@ func ServerConfig(s ServerSettings) (string, error) {
 			return "", fmt.Errorf("hash the password of app %s: %w", a.Name, err)
 		}
 		c.app(a, p)
+	}
+	for _, name := range agents {
+		p, err := password(s.Agents[name])
+		if err != nil {
+			return "", fmt.Errorf("hash the password of support agent %s: %w", name, err)
+		}
+		c.agent(name, p)
 	}
 	c.close()
 	return c.b.String(), nil
@@ -146,19 +151,50 @@ func (c *configWriter) app(a App, password string) {
 	c.user(a.user(), password, AppPermissions(a.Name))
 	c.endList()
 	c.list("imports")
-	for _, x := range appShares(a.Name) {
-		kind := "service"
-		if x.stream {
-			kind = "stream"
-		}
-		c.line("{%s: {account: %s, subject: %s}}", kind, Account, quote(x.subject))
-	}
+	c.imports(shares(RoleApp, a.Name))
 	// To an account without JetStream the server gives its own answer on all of $JS.API, "not enabled", which would come before the true
 	// answer of the imported subjects. It leaves out an account that already imports $JS.API.INFO; hence this import, to a subject that
 	// nobody serves.
 	c.line("{service: {account: %s, subject: %s}, to: \"$JS.API.INFO\"}", Account, quote(nothing(a.Name)))
 	c.endList()
 	c.close()
+}
+
+// agent writes the account of a support agent.
+func (c *configWriter) agent(name, password string) {
+	c.open(quote(AgentAccount(name)))
+	c.list("users")
+	c.user(AgentUser(name), password, AgentPermissions(name))
+	c.endList()
+	c.list("imports")
+	c.imports(shares(RoleAgent, name))
+	c.endList()
+	c.close()
+}
+
+// exports writes what Account lets another have; to names that account.
+func (c *configWriter) exports(subjects []shared, to string) {
+	for _, x := range subjects {
+		switch {
+		case x.stream:
+			c.line("{stream: %s, %s}", quote(x.subject), to)
+		case x.replies:
+			c.line("{service: %s, response_type: stream, %s}", quote(x.subject), to)
+		default:
+			c.line("{service: %s, %s}", quote(x.subject), to)
+		}
+	}
+}
+
+// imports writes what an account has from Account.
+func (c *configWriter) imports(subjects []shared) {
+	for _, x := range subjects {
+		kind := "service"
+		if x.stream {
+			kind = "stream"
+		}
+		c.line("{%s: {account: %s, subject: %s}}", kind, Account, quote(x.subject))
+	}
 }
 
 func nothing(app string) string { return "otpost.app." + app + ".nothing" }
@@ -217,6 +253,16 @@ func (s *ServerSettings) complete() error {
 			return fmt.Errorf("the password of app %s is missing", a.Name)
 		}
 		users[a.user()] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Agents)) {
+		switch {
+		case !otp.ValidApp(name):
+			return fmt.Errorf("%q is no name for a support agent: it takes 1 to 64 of a-z, 0-9 and -", name)
+		case users[AgentUser(name)]:
+			return fmt.Errorf("user %q of support agent %s is taken", AgentUser(name), name)
+		case s.Agents[name] == "":
+			return fmt.Errorf("the password of support agent %s is missing", name)
+		}
 	}
 	return nil
 }

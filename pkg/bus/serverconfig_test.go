@@ -21,6 +21,7 @@ func goodSettings() bus.ServerSettings {
 		s.Users[r] = "secret of " + string(r)
 	}
 	s.Apps = []bus.App{{Name: "shop", User: "shop-user", Password: "p"}, {Name: "demo", Password: "q"}}
+	s.Agents = map[string]string{"bob": "r", "ann": "s"}
 	return s
 }
 
@@ -59,7 +60,7 @@ func TestServerConfigSaysWhatTheSettingsSay(t *testing.T) {
 			t.Errorf("%s has no limits", u.Username)
 		}
 	}
-	want := map[string]string{"shop-user": "APP_shop", "app_demo": "APP_demo"}
+	want := map[string]string{"shop-user": "APP_shop", "app_demo": "APP_demo", "support-ann": "SUPPORT_ann", "support-bob": "SUPPORT_bob"}
 	for _, r := range bus.Roles() {
 		want[string(r)] = bus.Account
 	}
@@ -109,7 +110,7 @@ func TestServerConfigHashesPasswords(t *testing.T) {
 		t.Error("a password stands in the text")
 	}
 	for _, u := range parse(t, t.TempDir(), s).Users {
-		want := map[string]string{"shop-user": "p", "app_demo": "q", "sms": "kept"}[u.Username]
+		want := map[string]string{"shop-user": "p", "app_demo": "q", "support-ann": "s", "support-bob": "r", "sms": "kept"}[u.Username]
 		if want == "" {
 			want = "secret of " + u.Username
 		}
@@ -146,23 +147,26 @@ func TestServerConfigQuotesAnything(t *testing.T) {
 
 func TestServerConfigRefuses(t *testing.T) {
 	for says, with := range map[string]func(*bus.ServerSettings){
-		"store directory is missing":   func(s *bus.ServerSettings) { s.StoreDir = "" },
-		"not within 1–65535":           func(s *bus.ServerSettings) { s.Port = 70000 },
-		"has spaces":                   func(s *bus.ServerSettings) { s.Name = "my server" },
-		"sync interval":                func(s *bus.ServerSettings) { s.SyncInterval = "never" },
-		"maximal payload":              func(s *bus.ServerSettings) { s.MaxPayload = 100 },
-		"store limit is negative":      func(s *bus.ServerSettings) { s.MaxFileStore = -1 },
-		"certificate and a key":        func(s *bus.ServerSettings) { s.TLSCert = "c.pem" },
-		"bcrypt cost":                  func(s *bus.ServerSettings) { s.BcryptCost = 3 },
-		"no role \"root\"":             func(s *bus.ServerSettings) { s.Users["root"] = "x" },
-		"no role \"app\"":              func(s *bus.ServerSettings) { s.Users[bus.RoleApp] = "x" },
-		"password of sms is missing":   func(s *bus.ServerSettings) { delete(s.Users, bus.RoleSMS) },
-		"no name for an app":           func(s *bus.ServerSettings) { s.Apps[0].Name = "a.b" },
-		"demo is there twice":          func(s *bus.ServerSettings) { s.Apps[0].Name = "demo" },
-		"\"operator\" of app shop is":  func(s *bus.ServerSettings) { s.Apps[0].User = "operator" },
-		"\"app_demo\" of app shop is":  func(s *bus.ServerSettings) { s.Apps[0].User = "app_demo" },
-		"password of app shop is miss": func(s *bus.ServerSettings) { s.Apps[0].Password = "" },
-		"hash the password of email":   func(s *bus.ServerSettings) { s.Users[bus.RoleEmail], s.BcryptCost = strings.Repeat("x", 73), 4 },
+		"store directory is missing":    func(s *bus.ServerSettings) { s.StoreDir = "" },
+		"not within 1–65535":            func(s *bus.ServerSettings) { s.Port = 70000 },
+		"has spaces":                    func(s *bus.ServerSettings) { s.Name = "my server" },
+		"sync interval":                 func(s *bus.ServerSettings) { s.SyncInterval = "never" },
+		"maximal payload":               func(s *bus.ServerSettings) { s.MaxPayload = 100 },
+		"store limit is negative":       func(s *bus.ServerSettings) { s.MaxFileStore = -1 },
+		"certificate and a key":         func(s *bus.ServerSettings) { s.TLSCert = "c.pem" },
+		"bcrypt cost":                   func(s *bus.ServerSettings) { s.BcryptCost = 3 },
+		"no role \"root\"":              func(s *bus.ServerSettings) { s.Users["root"] = "x" },
+		"no role \"app\"":               func(s *bus.ServerSettings) { s.Users[bus.RoleApp] = "x" },
+		"password of sms is missing":    func(s *bus.ServerSettings) { delete(s.Users, bus.RoleSMS) },
+		"no name for an app":            func(s *bus.ServerSettings) { s.Apps[0].Name = "a.b" },
+		"demo is there twice":           func(s *bus.ServerSettings) { s.Apps[0].Name = "demo" },
+		"\"operator\" of app shop is":   func(s *bus.ServerSettings) { s.Apps[0].User = "operator" },
+		"\"app_demo\" of app shop is":   func(s *bus.ServerSettings) { s.Apps[0].User = "app_demo" },
+		"no name for a support agent":   func(s *bus.ServerSettings) { s.Agents["a.b"] = "x" },
+		"of support agent ann is taken": func(s *bus.ServerSettings) { s.Apps[0].User = "support-ann" },
+		"support agent bob is missing":  func(s *bus.ServerSettings) { s.Agents["bob"] = "" },
+		"password of app shop is miss":  func(s *bus.ServerSettings) { s.Apps[0].Password = "" },
+		"hash the password of email":    func(s *bus.ServerSettings) { s.Users[bus.RoleEmail], s.BcryptCost = strings.Repeat("x", 73), 4 },
 	} {
 		s := goodSettings()
 		with(&s)

@@ -8,12 +8,14 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/otp"
 )
 
 // The streams.
 const (
 	StreamLogins   = "OTPOST_LOGINS"
+	StreamSignals  = "OTPOST_SIGNALS"
 	StreamWork     = "OTPOST_WORK"
 	StreamReceipts = "OTPOST_RECEIPTS"
 	StreamEvents   = "OTPOST_EVENTS"
@@ -28,14 +30,14 @@ const AckWait = 10 * time.Second
 type StreamSettings struct {
 	Replicas   int           // 1 or 3; three survive the loss of a server
 	WorkMaxAge time.Duration // of what nobody consumed: logins, commands, receipts
-	EventsAge  time.Duration // how long apps can read events back
+	EventsAge  time.Duration // how long apps can read events back, and how long signals of apps wait for a worker
 	DeadAge    time.Duration // how long dead letters are kept; they hold what apps sent, addresses included
 	MaxBytes   int64         // a stream; a full one refuses what is published, it drops nothing. Events and dead letters drop their oldest
 	Duplicates time.Duration // window in which a message id is known
 	AckWait    time.Duration
 	MaxInHand  int // messages of a consumer delivered and not yet settled
-	// PerApp is how many logins of one app may wait; more are refused. It bounds messages, not their bytes: an app that sends large ones can
-	// still fill the stream up to MaxBytes, and then the logins of every app are refused until some are worked off.
+	// PerApp is how many logins of one app, and how many of its signals of one name, may wait; more are refused. It bounds messages, not their
+	// bytes: an app that sends large ones can still fill a stream up to MaxBytes, and then those of every app are refused until some are worked off.
 	PerApp int64
 }
 
@@ -83,7 +85,13 @@ var consumers = []struct {
 	{RoleChallenge, StreamReceipts, "challenge", ""},
 	{RoleSMS, StreamWork, "sms", "otpost.work.sms"},
 	{RoleEmail, StreamWork, "email", "otpost.work.email"},
+	{RoleLetter, StreamWork, "letter", "otpost.work.letter"},
+	{RoleEnrolment, StreamSignals, "enrolment", ""},
 }
+
+// signals are those that a worker understands. The stream takes no others, so that an app cannot pass its bound by making up names; who
+// publishes another is told at once that no stream takes it.
+var signals = []event.SignalName{event.PasswordChanged, event.SessionSignedOut, event.DeviceErased, event.UserDeleted}
 
 func streams(s StreamSettings) []jetstream.StreamConfig {
 	queue := func(name, about string, subjects ...string) jetstream.StreamConfig {
@@ -103,8 +111,16 @@ func streams(s StreamSettings) []jetstream.StreamConfig {
 	// tells repeats apart by (app, id) itself.
 	logins.Duplicates = 100 * time.Millisecond
 	logins.MaxMsgsPerSubject, logins.DiscardNewPerSubject = s.PerApp, true
+	var names []string
+	for _, name := range signals {
+		names = append(names, event.SignalSubject("*", name))
+	}
+	told := queue(StreamSignals, "signals of apps, until they are acted on", names...)
+	told.Duplicates, told.MaxMsgsPerSubject, told.DiscardNewPerSubject = logins.Duplicates, s.PerApp, true
+	told.MaxAge = max(s.WorkMaxAge, s.EventsAge) // a login is worth nothing the next day; that a user was deleted must not be forgotten
 	return []jetstream.StreamConfig{
 		logins,
+		told,
 		queue(StreamWork, "commands to channel workers, until they are carried out", "otpost.work.*"),
 		queue(StreamReceipts, "what became of deliveries, until it is recorded", "otpost.receipt.*"),
 		kept(StreamEvents, "events to apps", s.EventsAge, "otpost.app.*.event.>"),

@@ -76,6 +76,45 @@ func TestAnAppCannotHideTheLoginsOfAnotherByNamingTheirIDs(t *testing.T) {
 	}
 }
 
+// A signal must not be lost, nor may one app keep those of others out.
+func TestSignalsOfOneAppCannotFillTheQueueOfAll(t *testing.T) {
+	t.Parallel()
+	const most = 3
+	n := otposttest.NATS(t, otposttest.WithLazySync(), otposttest.WithApps("demo", "other"), otposttest.WithStreams(func(s *bus.StreamSettings) { s.PerApp = most }))
+	flooder, other := appStream(t, n.App(t, "demo")), appStream(t, n.App(t, "other"))
+	names := []string{"password.changed", "session.signed_out", "device.erased", "user.deleted"}
+	for _, name := range names {
+		for i := range most {
+			if _, err := flooder.Publish(t.Context(), "otpost.app.demo.signal."+name, fmt.Append(nil, i)); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		_, err := flooder.Publish(t.Context(), "otpost.app.demo.signal."+name, []byte("too many"))
+		if e, ok := errors.AsType[*jetstream.APIError](err); !ok || !strings.Contains(e.Description, "maximum messages per subject exceeded") {
+			t.Errorf("one more %s is answered %v", name, err)
+		}
+		if _, err := other.Publish(t.Context(), "otpost.app.other.signal."+name, nil); err != nil {
+			t.Errorf("the other app's %s: %v", name, err)
+		}
+	}
+	for _, made := range []string{"made.up", "user", "user.deleted.1"} {
+		if _, err := flooder.Publish(t.Context(), "otpost.app.demo.signal."+made, nil, jetstream.WithRetryAttempts(0)); !errors.Is(err, jetstream.ErrNoStreamResponse) {
+			t.Errorf("a signal %s is answered %v", made, err)
+		}
+	}
+	s, err := n.Bus(t, bus.RoleOperator).JetStream().Stream(t.Context(), bus.StreamSignals)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := s.CachedInfo()
+	if want := uint64(len(names) * (most + 1)); info.State.Msgs != want {
+		t.Errorf("the stream holds %d signals, want %d", info.State.Msgs, want)
+	}
+	if d := bus.DefaultStreamSettings(); info.Config.MaxAge != d.EventsAge || info.Config.Retention != jetstream.WorkQueuePolicy {
+		t.Errorf("signals wait for %s, want %s", info.Config.MaxAge, d.EventsAge)
+	}
+}
+
 func TestDeclaringAgainLosesNothing(t *testing.T) {
 	l := newLine(t)
 	l.publish("a")

@@ -91,6 +91,52 @@ func TestAppsCannotReachOtherSubjectsByWayOfReplies(t *testing.T) {
 	}
 }
 
+// TestAnAgentCannotSpeakAsAnother has an agent name another's request as the place for its answer. If the answer went there, it would come with
+// that other's name, and a reset could be approved by who has begun it.
+func TestAnAgentCannotSpeakAsAnother(t *testing.T) {
+	w := newWorld(t)
+	enrolment := w.connect("enrolment")
+	service, err := micro.AddService(enrolment, micro.Config{Name: "enrolment", Version: "1.0.0", Endpoint: &micro.EndpointConfig{
+		Subject: "otpost.support.*.rpc.begin",
+		Handler: micro.HandlerFunc(func(r micro.Request) { _ = r.Respond([]byte("forged")) }),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer service.Stop()
+	if err := enrolment.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	watch := w.subscribe(w.operator, "otpost.>")
+	bob := w.subscribe(w.connect("support-bob"), "_INBOX.>")
+	ann := w.connect("support-ann")
+	for _, target := range []string{"otpost.support.bob.rpc.approve", "otpost.app.demo.event.challenge.verified", "otpost.work.sms", "_INBOX.other"} {
+		if err := ann.PublishRequest("otpost.support.ann.rpc.begin", target, nil); err != nil {
+			t.Fatal(err)
+		}
+		w.request(ann, "otpost.support.ann.rpc.begin", "") // answered after the forged one
+	}
+	if err := ann.LastError(); err != nil {
+		t.Fatalf("the attack met %v before it could show anything", err)
+	}
+	w.publish(w.operator, "otpost.app.demo.event.end", "")
+	for {
+		m, err := watch.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Subject == "otpost.app.demo.event.end" {
+			break
+		}
+		if m.Subject != "otpost.support.ann.rpc.begin" {
+			t.Errorf("%s got %q", m.Subject, m.Data)
+		}
+	}
+	if n, _, _ := bob.Pending(); n != 0 {
+		t.Errorf("%d messages in the other agent's inbox", n)
+	}
+}
+
 // TestAppsSeeNothingOfEachOther subscribes as widely as an app may while another one talks.
 func TestAppsSeeNothingOfEachOther(t *testing.T) {
 	w := newWorld(t)
@@ -119,7 +165,7 @@ func TestAppsSeeNothingOfEachOther(t *testing.T) {
 // TestNobodyButTheOperatorMakesConsumers tries the push consumer whose deliver subject would write into the work queue.
 func TestNobodyButTheOperatorMakesConsumers(t *testing.T) {
 	w := newWorld(t)
-	for _, user := range []string{"app_demo", "sms", "email", "challenge", "verification"} {
+	for _, user := range []string{"app_demo", "support-ann", "sms", "email", "letter", "challenge", "verification", "enrolment"} {
 		js := w.js(w.connect(user))
 		if _, err := js.CreateOrUpdatePushConsumer(w.shortly(), "OTPOST_EVENTS", jetstream.ConsumerConfig{
 			Durable: "demo", FilterSubject: "otpost.app.demo.event.>", DeliverSubject: "otpost.work.sms",

@@ -14,14 +14,15 @@ import (
 
 // A Server is the NATS of one test, with otpost's accounts, users, permissions and streams.
 type Server struct {
-	cfg    embedded.NATSConfig
-	server *embedded.NATS
-	store  string
-	apps   []*nats.Conn // of apps, which Restart waits for
+	cfg     embedded.NATSConfig
+	server  *embedded.NATS
+	store   string
+	clients []*nats.Conn // of apps and agents, which Restart waits for
 }
 
 type natsOptions struct {
 	apps     []string
+	agents   []string
 	sync     string
 	streams  bus.StreamSettings
 	declared bool
@@ -32,6 +33,9 @@ type NATSOption func(*natsOptions)
 
 // WithApps makes accounts for these apps in the place of "demo".
 func WithApps(apps ...string) NATSOption { return func(o *natsOptions) { o.apps = apps } }
+
+// WithAgents makes accounts for these support agents in the place of "ann" and "bob".
+func WithAgents(agents ...string) NATSOption { return func(o *natsOptions) { o.agents = agents } }
 
 // WithLazySync flushes streams once a minute, where a test is about speed and not about what survives.
 func WithLazySync() NATSOption { return func(o *natsOptions) { o.sync = "1m" } }
@@ -45,10 +49,10 @@ func WithStreams(change func(*bus.StreamSettings)) NATSOption {
 func WithoutStreams() NATSOption { return func(o *natsOptions) { o.declared = false } }
 
 // NATS starts a server that ends with the test, on a free port of the loopback address. By default it flushes before each
-// acknowledgement, has the app "demo", and holds all streams and consumers.
+// acknowledgement, has the app "demo" and the support agents "ann" and "bob", and holds all streams and consumers.
 func NATS(t testing.TB, options ...NATSOption) *Server {
 	t.Helper()
-	o := natsOptions{apps: []string{"demo"}, sync: "always", streams: bus.DefaultStreamSettings(), declared: true}
+	o := natsOptions{apps: []string{"demo"}, agents: []string{"ann", "bob"}, sync: "always", streams: bus.DefaultStreamSettings(), declared: true}
 	o.streams.MaxBytes = 256 << 20 // reserved on disk, stream by stream
 	for _, option := range options {
 		option(&o)
@@ -61,6 +65,10 @@ func NATS(t testing.TB, options ...NATSOption) *Server {
 	}
 	for _, app := range o.apps {
 		s.Apps = append(s.Apps, bus.App{Name: app, Password: natsPassword("app_" + app)})
+	}
+	s.Agents = map[string]string{}
+	for _, agent := range o.agents {
+		s.Agents[agent] = natsPassword(bus.AgentUser(agent))
 	}
 	text, err := bus.ServerConfig(s)
 	if err != nil {
@@ -122,15 +130,28 @@ func (n *Server) Bus(t testing.TB, role bus.Role) *bus.Bus {
 func (n *Server) App(t testing.TB, app string) *nats.Conn {
 	t.Helper()
 	user, password := n.AppUser(app)
-	nc, err := nats.Connect(n.URL(), nats.Name(app), nats.UserInfo(user, password), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
+	return n.client(t, app, user, password)
+}
+
+// Agent connects as a support agent does: a plain client with the agent's user, that comes back after a restart. Requests go to
+// bus.SupportSubject with the agent's own name.
+func (n *Server) Agent(t testing.TB, agent string) *nats.Conn {
+	t.Helper()
+	return n.client(t, agent, bus.AgentUser(agent), natsPassword(bus.AgentUser(agent)))
+}
+
+// client connects as an app or an agent.
+func (n *Server) client(t testing.TB, name, user, password string) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(n.URL(), nats.Name(name), nats.UserInfo(user, password), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			Logger(t).Warn("the app's client reports", "app", app, "error", err)
+			Logger(t).Warn("the client reports", "client", name, "error", err)
 		}))
 	if err != nil {
-		t.Fatalf("connect app %s: %v", app, err)
+		t.Fatalf("connect %s: %v", user, err)
 	}
 	t.Cleanup(nc.Close)
-	n.apps = append(n.apps, nc)
+	n.clients = append(n.clients, nc)
 	return nc
 }
 
@@ -154,13 +175,13 @@ func (n *Server) Start(t testing.TB) {
 	n.server, n.cfg.Port = server, server.Port()
 }
 
-// Restart stops the server and starts it again under the feet of its clients. It returns when the apps' clients are back with their subscriptions: what
-// is published before that, they do not hear.
+// Restart stops the server and starts it again under the feet of its clients. It returns when the clients of apps and agents are back with
+// their subscriptions: what is published before that, they do not hear.
 func (n *Server) Restart(t testing.TB) {
 	t.Helper()
 	n.Stop(t)
 	n.Start(t)
-	for _, nc := range n.apps {
-		Eventually(t, "the app's client to be back", func() bool { return nc.IsClosed() || nc.IsConnected() && nc.FlushTimeout(time.Second) == nil })
+	for _, nc := range n.clients {
+		Eventually(t, "a client to be back", func() bool { return nc.IsClosed() || nc.IsConnected() && nc.FlushTimeout(time.Second) == nil })
 	}
 }

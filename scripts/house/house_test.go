@@ -25,12 +25,16 @@ var arrows = map[string][]string{
 	"pkg/telemetry":      {},
 	"pkg/embedded":       {},
 	"pkg/inbox":          {},
+	"pkg/qr":             {},
 	"schemas":            {},
 	"schemas/migrations": {},
 
 	"pkg/event":    {"pkg/otp"},
 	"pkg/keyring":  {"pkg/otp"},
 	"pkg/message":  {"pkg/otp"},
+	"pkg/seeds":    {"pkg/otp"},
+	"pkg/webauthn": {"pkg/otp"},
+	"pkg/client":   {"pkg/event", "pkg/otp"}, // of apps: it knows the contract and nothing of how otpost keeps it
 	"pkg/bus":      {"pkg/event", "pkg/lifecycle", "pkg/otp", "pkg/telemetry"},
 	"pkg/postgres": {"pkg/event", "pkg/otp", "schemas/migrations"},
 	"pkg/apps":     {"pkg/otp", "pkg/postgres"},
@@ -46,6 +50,8 @@ var arrows = map[string][]string{
 	// a service never imports another
 	"services/challenge":    working,
 	"services/email":        working,
+	"services/enrolment":    working,
+	"services/letter":       working,
 	"services/sms":          working,
 	"services/verification": working,
 
@@ -55,7 +61,7 @@ var arrows = map[string][]string{
 	// the command wires them
 	"services/otpost": slices.Concat(working, []string{
 		"pkg/embedded", "pkg/inbox", "schemas", "schemas/migrations",
-		"services/challenge", "services/email", "services/sandbox", "services/sms", "services/verification",
+		"services/challenge", "services/email", "services/enrolment", "services/letter", "services/sandbox", "services/sms", "services/verification",
 	}),
 
 	"scripts/house": {},
@@ -65,13 +71,16 @@ var arrows = map[string][]string{
 // working is what a service is made from: neither the servers of one machine, nor the simulated providers, nor the test bench.
 var working = []string{
 	"pkg/apps", "pkg/bus", "pkg/delivery", "pkg/event", "pkg/keyring", "pkg/lifecycle", "pkg/message", "pkg/otp", "pkg/outbox", "pkg/postgres",
-	"pkg/telemetry",
+	"pkg/qr", "pkg/seeds", "pkg/telemetry", "pkg/webauthn",
 }
 
 // importers says who alone may import a library. Tests may too: they speak to what is ours as others do.
 var importers = map[string][]string{
 	"github.com/twilio/twilio-go":       {"services/sms"},
 	"github.com/wneessen/go-mail":       {"services/email"},
+	"codeberg.org/go-pdf/fpdf":          {"services/letter"},
+	"github.com/boombuler/barcode":      {"pkg/qr"},
+	"github.com/go-webauthn":            {"pkg/webauthn"},
 	"github.com/jmoiron/sqlx":           {"pkg/postgres"},
 	"github.com/lib/pq":                 {"pkg/postgres", "pkg/embedded"},
 	"github.com/pressly/goose/v3":       {"pkg/postgres"},
@@ -190,6 +199,8 @@ func TestFaults(t *testing.T) {
 		"the bench is for tests":            {pkg("services/otpost", ours("pkg/otposttest")), "services/otpost imports pkg/otposttest"},
 		"Twilio is of the SMS service":      {pkg("services/challenge", "github.com/twilio/twilio-go/client"), "services/challenge imports github.com/twilio/twilio-go/client, which only services/sms may"},
 		"SQL is of the stores":              {pkg("pkg/outbox", "github.com/jmoiron/sqlx"), "pkg/outbox imports github.com/jmoiron/sqlx, which only pkg/postgres may"},
+		"keys are of one package":           {pkg("services/verification", "github.com/go-webauthn/webauthn/protocol"), "services/verification imports github.com/go-webauthn/webauthn/protocol, which only pkg/webauthn may"},
+		"the SDK is an app's":               {pkg("pkg/client", ours("pkg/bus")), "pkg/client imports pkg/bus"},
 		"a new package is put in its place": {pkg("pkg/util"), "pkg/util is not in the table of arrows: say there what it may import"},
 
 		"the command imports services": {pkg("services/otpost", ours("services/sms"), ours("pkg/embedded")), ""},
