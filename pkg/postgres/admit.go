@@ -29,7 +29,7 @@ type Factor struct {
 	ID     uuid.UUID
 	Kind   otp.FactorKind
 	Mask   string
-	Digits int    // of TOTP
+	Digits int    // of TOTP and HOTP
 	Sealed []byte // the address; nil for a factor that has none
 }
 
@@ -41,9 +41,15 @@ type OpenChallenge struct {
 
 // UserState is what a decision about a login rests on.
 type UserState struct {
-	Budget  otp.Budget
-	Factors []Factor        // active ones, oldest first
-	Open    []OpenChallenge // oldest first
+	Budget      otp.Budget
+	Factors     []Factor // active ones, oldest first
+	Suspended   bool     // there is a factor that is no longer trusted
+	BackupCodes bool     // there are unused ones
+	Preferred   uuid.UUID
+	Fallbacks   []otp.FactorKind // best first
+	Locale      string
+	Open        []OpenChallenge // oldest first
+	Device      uuid.UUID       // the trusted device whose token came with the login; zero for none
 }
 
 // An Admission asks for one login to be decided.
@@ -52,6 +58,7 @@ type Admission struct {
 	Key       uuid.UUID // keyed digest of the app's event id
 	About     uuid.UUID // keyed digest of user and session
 	Challenge uuid.UUID // the id that a challenge of this login would have
+	Token     *DeviceToken
 }
 
 // A NewChallenge is a challenge to be stored.
@@ -79,6 +86,7 @@ type Decision struct {
 	RetryAfter time.Duration
 	Challenge  *NewChallenge // of issued
 	Supersede  int           // how many of the user's oldest open challenges give way
+	Trusted    bool          // it is UserState.Device that lets the login pass
 }
 
 // Admitted is a login as the database now holds it.
@@ -90,13 +98,15 @@ type Admitted struct {
 	At         time.Time       // when it was decided
 	Superseded []OpenChallenge // ended by it
 	Deferred   bool            // another process was deciding a login with the same id: ask again
+	Renewed    bool            // Admission.Token.Next serves from now on; never of a repeat
+	Stolen     []Device        // all of the user's, revoked because the login's token had been replaced long before
 }
 
 // Admit decides a batch of logins in one transaction. decide is called once for each login that was not decided before, in the order of the batch; of two
-// with the same key the second is a repeat of the first. outbox makes the events that are written with a login's decision.
+// with the same key the second is a repeat of the first. tell says what is written with a login's decision.
 // Afterwards every result is committed. An error means that nothing was.
 func (s *Challenges) Admit(ctx context.Context, now time.Time, batch []Admission, decide func(i int, u UserState) Decision,
-	outbox func(i int, a Admitted) []OutboxEvent,
+	tell func(i int, a Admitted) (Told, error),
 ) ([]Admitted, []OutboxEvent, error) {
 	out := make([]Admitted, len(batch))
 	batch = guardedLogins(batch)
@@ -131,7 +141,7 @@ func (s *Challenges) Admit(ctx context.Context, now time.Time, batch []Admission
 		for i, a := range batch { // repeats inside the batch
 			if j, ok := first[loginKey{a.AppID, a.Key}]; ok && j != i {
 				out[i] = out[j]
-				out[i].Repeat, out[i].Superseded = true, nil
+				out[i].Repeat, out[i].Superseded, out[i].Renewed, out[i].Stolen = true, nil, false, nil
 				if a.About != batch[j].About {
 					out[i] = Admitted{Conflict: true}
 				}
@@ -139,9 +149,17 @@ func (s *Challenges) Admit(ctx context.Context, now time.Time, batch []Admission
 		}
 		events = events[:0]
 		for _, i := range fresh {
-			if !out[i].Deferred {
-				events = append(events, outbox(i, out[i])...)
+			if out[i].Deferred {
+				continue
 			}
+			told, err := tell(i, out[i])
+			if err != nil {
+				return err
+			}
+			if err := told.write(ctx, tx, now, batch[i].Account); err != nil {
+				return err
+			}
+			events = append(events, told.Events...)
 		}
 		return insertOutbox(ctx, tx, now, events)
 	})
@@ -167,7 +185,7 @@ func decideFresh(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admiss
 	for _, i := range fresh {
 		users = append(users, batch[i].Account)
 	}
-	factors, err := factorsOf(ctx, tx, users)
+	states, err := usersAtLogin(ctx, tx, users)
 	if err != nil {
 		return err
 	}
@@ -175,10 +193,19 @@ func decideFresh(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admiss
 	if err != nil {
 		return err
 	}
+	desk, err := openDesk(ctx, tx, now, batch, fresh)
+	if err != nil {
+		return err
+	}
 	for _, i := range fresh {
 		a := batch[i]
-		d := decide(i, UserState{Budget: accounts[a.Account], Factors: factors[a.Account], Open: open[a.Account]})
+		u := states[a.Account]
+		u.Budget, u.Open, u.Device = accounts[a.Account], open[a.Account], desk.look(i, a.Account, a.Token)
+		d := decide(i, u)
 		out[i] = Admitted{Decision: d, ID: a.Challenge, At: now}
+		if d.Trusted {
+			out[i].Renewed = desk.use(i, a.Token)
+		}
 		if d.Challenge == nil {
 			continue
 		}
@@ -200,7 +227,10 @@ func decideFresh(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admiss
 		// The same event id, for another user, is being decided elsewhere. Its challenge is not ours to make.
 		out[i] = Admitted{Deferred: true}
 	}
-	return storeChallenges(ctx, tx, now, batch, kept, out)
+	if err := storeChallenges(ctx, tx, now, batch, kept, out); err != nil {
+		return err
+	}
+	return desk.close(ctx, tx, kept, func(i int, stolen []Device) { out[i].Stolen = stolen })
 }
 
 // A knownLogin was decided before.

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,9 +36,9 @@ func TestAdmitStoresWhatWasDecided(t *testing.T) {
 		}
 		return postgres.Decision{Outcome: "issued", Challenge: b.fresh()}
 	}
-	out, events, err := b.challenges.Admit(t.Context(), now, batch, decide, func(i int, a postgres.Admitted) []postgres.OutboxEvent {
+	out, events, err := b.challenges.Admit(t.Context(), now, batch, decide, telling(func(i int, a postgres.Admitted) []postgres.OutboxEvent {
 		return []postgres.OutboxEvent{event(a.Outcome, a.ID)}
-	})
+	}))
 	if err != nil || len(out) != 4 || len(events) != 4 {
 		t.Fatalf("admitted %d with %d events: %v", len(out), len(events), err)
 	}
@@ -88,13 +89,19 @@ func TestAdmitTellsWhatAUserHas(t *testing.T) {
 		{Account: user, Kind: otp.FactorEmail, Sealed: []byte("mailbox"), Mask: "u•••@example.com"},
 		{Account: postgres.Account{AppID: other.ID, User: "u"}, Kind: otp.FactorSMS, Sealed: []byte("not ours")},
 		{Account: user, Kind: otp.FactorSMS, Sealed: []byte("suspended")},
+		{Account: user, Kind: otp.FactorSMS, Sealed: []byte("confirmed")},
 	} {
 		f.ID = uuid.New()
 		if err := factors.Add(t.Context(), b.clock.Now().Add(time.Duration(i)*time.Second), f); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b.db.Exec(t, "UPDATE factors SET state = 'suspended' WHERE sealed = 'suspended'")
+	b.db.Exec(t, "UPDATE factors SET state = convert_from(sealed, 'UTF8') WHERE sealed IN ('suspended', 'confirmed')")
+	b.db.Exec(t, `INSERT INTO users (app_id, user_id, activated_at, preferred, fallbacks, locale, created_at)
+	              SELECT app_id, user_id, now(), id, '{email,sms}', 'cs', now() FROM factors WHERE sealed = 'mailbox'
+	              ON CONFLICT (app_id, user_id) DO UPDATE SET activated_at = excluded.activated_at, preferred = excluded.preferred,
+	              fallbacks = excluded.fallbacks, locale = excluded.locale`)
+	b.db.Exec(t, "INSERT INTO backup_codes (app_id, user_id, digest, position, sealed, created_at) VALUES ($1, 'u', sha256('1'), 1, '', now())", b.app.ID)
 	first := b.issued("u", "first")
 	b.clock.Advance(time.Second)
 	b.db.Exec(t, "UPDATE accounts SET failures = 7, wait_until = $1, locked_at = $1", b.clock.Now())
@@ -110,6 +117,9 @@ func TestAdmitTellsWhatAUserHas(t *testing.T) {
 			u.Factors[1].Kind != otp.FactorEmail || string(u.Factors[1].Sealed) != "mailbox" {
 			t.Errorf("factors %+v", u.Factors)
 		}
+		if !u.Suspended || !u.BackupCodes || u.Preferred != u.Factors[1].ID || u.Locale != "cs" || !slices.Equal(u.Fallbacks, []otp.FactorKind{otp.FactorEmail, otp.FactorSMS}) {
+			t.Errorf("state %+v", u)
+		}
 		if len(u.Open) != i+1 || u.Open[0].ID != first {
 			t.Errorf("open at login %d: %+v (%s has expired)", i, u.Open, expired)
 		}
@@ -117,6 +127,18 @@ func TestAdmitTellsWhatAUserHas(t *testing.T) {
 	}, noEvents)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, spent := range []string{"UPDATE backup_codes SET used_at = now()", "UPDATE users SET activated_at = NULL"} {
+		b.db.Exec(t, "UPDATE backup_codes SET used_at = NULL")
+		b.db.Exec(t, spent)
+		if _, _, err := b.challenges.Admit(t.Context(), b.clock.Now(), []postgres.Admission{b.login("u", spent)}, func(i int, u postgres.UserState) postgres.Decision {
+			if u.BackupCodes || len(u.Factors) != 2 {
+				t.Errorf("%s: %+v", spent, u)
+			}
+			return b.issue(i, u)
+		}, noEvents); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -127,9 +149,9 @@ func TestAdmitTakesTheSameLoginTwiceInABatchOnce(t *testing.T) {
 	out, events, err := b.challenges.Admit(t.Context(), b.clock.Now(), batch, func(i int, _ postgres.UserState) postgres.Decision {
 		calls++
 		return b.issue(i, postgres.UserState{})
-	}, func(_ int, a postgres.Admitted) []postgres.OutboxEvent {
+	}, telling(func(_ int, a postgres.Admitted) []postgres.OutboxEvent {
 		return []postgres.OutboxEvent{event("x", a.ID)}
-	})
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,12 +181,12 @@ func TestANewChallengeSupersedesTheOldest(t *testing.T) {
 		d := b.issue(i, u)
 		d.Supersede = 1 + i // the second ends all that is left
 		return d
-	}, func(_ int, a postgres.Admitted) (events []postgres.OutboxEvent) {
+	}, telling(func(_ int, a postgres.Admitted) (events []postgres.OutboxEvent) {
 		for _, s := range a.Superseded {
 			events = append(events, event("ended", s.ID))
 		}
 		return events
-	})
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,10 +272,10 @@ func TestARepeatForAnotherUserIsToldNothing(t *testing.T) {
 	out, events, err := b.challenges.Admit(t.Context(), b.clock.Now(), again, func(i int, _ postgres.UserState) postgres.Decision {
 		t.Errorf("login %d was decided again", i)
 		return postgres.Decision{Outcome: "skipped"}
-	}, func(i int, _ postgres.Admitted) []postgres.OutboxEvent {
+	}, telling(func(i int, _ postgres.Admitted) []postgres.OutboxEvent {
 		t.Errorf("events of login %d were asked for", i)
 		return nil
-	})
+	}))
 	if err != nil || len(events) != 0 {
 		t.Fatalf("%d events, %v", len(events), err)
 	}

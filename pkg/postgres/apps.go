@@ -45,11 +45,16 @@ type appRow struct {
 	TOTPSkew        int            `db:"totp_skew"`
 	Channels        pq.StringArray `db:"channels"`
 	NoFactor        string         `db:"no_factor"`
+	FactorPolicy    []byte         `db:"factor_policy"`
 	CreatedAt       time.Time      `db:"created_at"`
 	UpdatedAt       time.Time      `db:"updated_at"`
 }
 
-func (r appRow) app() App {
+func (r appRow) app() (App, error) {
+	factors, err := otp.ParseFactorPolicy(r.FactorPolicy)
+	if err != nil {
+		return App{}, fmt.Errorf("app %s: %w", r.Name, err)
+	}
 	channels := make([]otp.FactorKind, len(r.Channels))
 	for i, c := range r.Channels {
 		channels[i] = otp.FactorKind(c)
@@ -59,16 +64,20 @@ func (r appRow) app() App {
 		Policy: otp.Policy{
 			Digits: r.Digits, Life: time.Duration(r.LifeSeconds) * time.Second, Attempts: r.Attempts, Sends: r.Sends,
 			Cooldown: time.Duration(r.CooldownSeconds) * time.Second, OpenChallenges: r.OpenChallenges, TOTPSkew: r.TOTPSkew,
-			Channels: channels, NoFactor: otp.NoFactor(r.NoFactor),
+			Channels: channels, NoFactor: otp.NoFactor(r.NoFactor), Factors: factors,
 		},
-	}
+	}, nil
 }
 
 func (a App) values() []any {
 	p := a.Policy
+	factors, err := p.Factors.MarshalJSON()
+	if err != nil {
+		panic("postgres: a checked policy does not encode: " + err.Error())
+	}
 	return []any{
 		a.Name, a.DisplayName, a.Origin, a.Locale, p.Digits, int(p.Life / time.Second), p.Attempts, p.Sends, int(p.Cooldown / time.Second),
-		p.OpenChallenges, p.TOTPSkew, texts(p.Channels), string(p.NoFactor),
+		p.OpenChallenges, p.TOTPSkew, texts(p.Channels), string(p.NoFactor), string(factors),
 	}
 }
 
@@ -138,7 +147,10 @@ func (s *Apps) List(ctx context.Context) ([]App, error) {
 	}
 	apps := make([]App, len(rows))
 	for i, r := range rows {
-		apps[i] = r.app()
+		var err error
+		if apps[i], err = r.app(); err != nil {
+			return nil, err
+		}
 	}
 	return apps, nil
 }
@@ -152,7 +164,7 @@ func (s *Apps) GetByID(ctx context.Context, id int) (App, error) {
 		}
 		return App{}, fmt.Errorf("get app: %w", err)
 	}
-	return row.app(), nil
+	return row.app()
 }
 
 // Get returns one app, or ErrNoApp.
@@ -164,5 +176,5 @@ func (s *Apps) Get(ctx context.Context, name string) (App, error) {
 		}
 		return App{}, fmt.Errorf("get app: %w", err)
 	}
-	return row.app(), nil
+	return row.app()
 }

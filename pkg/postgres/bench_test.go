@@ -63,7 +63,14 @@ func (b *bench) issue(int, postgres.UserState) postgres.Decision {
 	return postgres.Decision{Outcome: "issued", Challenge: b.fresh()}
 }
 
-func noEvents(int, postgres.Admitted) []postgres.OutboxEvent { return nil }
+func noEvents(int, postgres.Admitted) (postgres.Told, error) { return postgres.Told{}, nil }
+
+// telling makes what Admit asks for of a function that has events only.
+func telling(events func(int, postgres.Admitted) []postgres.OutboxEvent) func(int, postgres.Admitted) (postgres.Told, error) {
+	return func(i int, a postgres.Admitted) (postgres.Told, error) {
+		return postgres.Told{Events: events(i, a)}, nil
+	}
+}
 
 // issued admits one login and returns the challenge's id.
 func (b *bench) issued(user, id string, change ...func(*postgres.NewChallenge)) uuid.UUID {

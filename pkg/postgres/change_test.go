@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +13,19 @@ import (
 	"github.com/otpost/otpost/pkg/otposttest"
 	"github.com/otpost/otpost/pkg/postgres"
 )
+
+// What a challenge asked for before it was sent elsewhere is the best of what else the user could use.
+func TestResendPutsWhatWasAskedForFirst(t *testing.T) {
+	b := newBench(t)
+	id := b.issued("u", "a", func(c *postgres.NewChallenge) { c.Methods = []string{"totp", "email", "backup_code"} })
+	b.clock.Advance(cooldown)
+	if _, err := b.challenges.Resend(t.Context(), b.clock.Now(), b.detail(id), otp.Email, cooldown); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.status(id).Methods; !slices.Equal(got, []string{"sms", "totp", "backup_code"}) {
+		t.Errorf("the user could now also use %v", got)
+	}
+}
 
 // reason is that of a problem, "unknown" for ErrNoChallenge, "" for no error.
 func reason(err error) otp.Reason {

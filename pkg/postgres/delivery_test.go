@@ -304,6 +304,8 @@ func TestAChallengeStaysOpenWhileAnotherWayIsLeft(t *testing.T) {
 		"email, not tried yet":              {func(*postgres.NewChallenge) {}, otp.Open},
 		"email, and no sends left":          {func(c *postgres.NewChallenge) { c.Sends = 1 }, otp.Undeliverable},
 		"an authenticator":                  {func(c *postgres.NewChallenge) { c.Methods = []string{"totp"} }, otp.Open},
+		"a security key, and no sends":      {func(c *postgres.NewChallenge) { c.Methods, c.Sends = []string{"webauthn"}, 1 }, otp.Open},
+		"a backup code":                     {func(c *postgres.NewChallenge) { c.Methods = []string{"backup_code"} }, otp.Open},
 		"an authenticator, and no sends":    {func(c *postgres.NewChallenge) { c.Methods, c.Sends = []string{"email", "totp"}, 1 }, otp.Open},
 		"only the channel that failed anew": {func(c *postgres.NewChallenge) { c.Methods = []string{"sms"} }, otp.Undeliverable},
 	} {
@@ -316,9 +318,11 @@ func TestAChallengeStaysOpenWhileAnotherWayIsLeft(t *testing.T) {
 			t.Errorf("the user could use %s: the challenge is %s, want %s", name, recorded[0].Challenge, c.want)
 		}
 	}
-	id := b.issued("totp", "totp")
-	b.db.Exec(t, "UPDATE challenges SET factor = 'totp', methods = '{}' WHERE id = $1", id)
-	if r, err := b.challenges.Record(t.Context(), b.clock.Now(), []postgres.Receipt{{Challenge: id, Number: 1, State: otp.DeliveryFailed}}); err != nil || r[0].Challenge != otp.Open {
-		t.Errorf("of a TOTP challenge: %+v, %v", r, err)
+	for _, kind := range []otp.FactorKind{otp.FactorTOTP, otp.FactorHOTP, otp.FactorWebAuthn, otp.FactorYubikey} {
+		id := b.issued(string(kind), string(kind))
+		b.db.Exec(t, "UPDATE challenges SET factor = $2, methods = '{}' WHERE id = $1", id, string(kind))
+		if r, err := b.challenges.Record(t.Context(), b.clock.Now(), []postgres.Receipt{{Challenge: id, Number: 1, State: otp.DeliveryFailed}}); err != nil || r[0].Challenge != otp.Open {
+			t.Errorf("of a %s challenge: %+v, %v", kind, r, err)
+		}
 	}
 }

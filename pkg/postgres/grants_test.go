@@ -29,9 +29,20 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 				"INSERT INTO apps (name) VALUES ('mine')", "UPDATE apps SET attempts = 10", "UPDATE outbox SET payload = ''", "UPDATE outbox SET role = 'otpost_verification'",
 				"INSERT INTO outbox (id, subject, payload, role, created_at) VALUES ('f', 'otpost.app.demo.event.x', '', 'otpost_verification', now())",
 				"INSERT INTO challenges (state) VALUES ('verified')", "INSERT INTO challenges (attempts) VALUES (0)", "INSERT INTO challenges (ended_at) VALUES (now())",
-				"INSERT INTO challenges (last_result) VALUES ('verified')", "SELECT * FROM goose_db_version", "DROP TABLE " + partition, "SELECT * FROM " + partition, "CREATE TABLE mine ()",
+				"INSERT INTO challenges (last_result) VALUES ('verified')", "UPDATE factors SET state = 'active'", "INSERT INTO devices (label) VALUES ('')", "UPDATE devices SET expires_at = expires_at", "DELETE FROM devices",
+				"UPDATE devices SET epoch = epoch", "DELETE FROM device_tokens", "UPDATE users SET activated_at = now()", "SELECT passphrase FROM users",
+				"SELECT digest FROM backup_codes", "SELECT sealed FROM backup_codes", "UPDATE backup_codes SET used_at = NULL", "DELETE FROM backup_codes",
+				"SELECT * FROM ceremonies", "SELECT * FROM recoveries", "SELECT * FROM recovery_codes", "SELECT * FROM contacts",
+				"SELECT * FROM messages", "SELECT * FROM hardware_tokens", "SELECT * FROM webauthn_sessions", "SELECT * FROM used_proofs", "SELECT * FROM notices",
+				"SELECT * FROM audit", "INSERT INTO audit (role) VALUES ('otpost_verification')", "SELECT otpost_erase_user(1, 'u')",
+				"UPDATE deliveries SET purpose = 'enrolment'", "SELECT credential FROM factors",
+				"SELECT * FROM goose_db_version", "DROP TABLE " + partition, "SELECT * FROM " + partition, "CREATE TABLE mine ()",
 			},
-			allowed: []string{"SELECT * FROM apps", "SELECT nonce, to_sms FROM challenges", "SELECT failures FROM accounts", "SELECT sealed FROM factors"},
+			allowed: []string{
+				"SELECT * FROM apps", "SELECT nonce, to_sms FROM challenges", "SELECT failures FROM accounts", "SELECT sealed, public_id, alone_after FROM factors",
+				"SELECT epoch, activated_at, preferred, fallbacks FROM users", "UPDATE users SET epoch = epoch + 1", "SELECT * FROM devices", "SELECT * FROM device_tokens",
+				"UPDATE devices SET last_used_at = now()", "UPDATE device_tokens SET replaced_at = now()", "SELECT app_id, user_id, used_at FROM backup_codes",
+			},
 		},
 		"sms": {
 			denied: []string{
@@ -40,6 +51,9 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 				"UPDATE deliveries SET channel = 'sms'", "UPDATE deliveries SET swept = 0", "DELETE FROM deliveries", "SELECT * FROM " + partition,
 				"INSERT INTO deliveries (challenge_id, attempt, channel, mask, created_at, updated_at) SELECT gen_random_uuid(), 1, 'sms', '', now(), now()",
 				"SELECT otpost_ensure_partitions(now(), 2)", "SELECT otpost_drop_partitions(now() - interval '2 days')",
+				"UPDATE deliveries SET purpose = 'enrolment'", "SELECT * FROM messages", "SELECT * FROM users", "SELECT * FROM contacts", "SELECT * FROM recoveries",
+				"SELECT * FROM ceremonies", "SELECT * FROM devices", "SELECT * FROM backup_codes", "SELECT * FROM notices", "SELECT * FROM audit",
+				"INSERT INTO audit (action) VALUES ('x')", "SELECT otpost_erase_user(1, 'u')",
 			},
 			allowed: []string{"SELECT challenge_id, attempt, channel, state FROM deliveries", "UPDATE deliveries SET updated_at = now()"},
 		},
@@ -48,22 +62,62 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 				"SELECT to_sms FROM challenges", "SELECT to_email FROM challenges", "SELECT mask_sms FROM challenges", "SELECT * FROM challenges",
 				"UPDATE challenges SET max_attempts = 10", "UPDATE challenges SET expires_at = expires_at", "UPDATE challenges SET nonce = nonce",
 				"INSERT INTO challenges (id) SELECT gen_random_uuid()", "DELETE FROM challenges", "SELECT * FROM deliveries", "SELECT * FROM logins",
-				"UPDATE factors SET sealed = ''", "UPDATE factors SET state = 'active'", "DELETE FROM factors", "INSERT INTO factors SELECT * FROM factors",
+				"UPDATE factors SET sealed = ''", "UPDATE factors SET removed_at = now()", "UPDATE factors SET alone_after = NULL", "DELETE FROM factors",
+				"UPDATE factors SET user_id = 'v'", "UPDATE factors SET public_id = ''", "SELECT sealed FROM backup_codes", "DELETE FROM backup_codes",
+				"INSERT INTO backup_codes (position) VALUES (1)", "UPDATE backup_codes SET digest = digest", "UPDATE devices SET expires_at = expires_at", "DELETE FROM devices",
+				"UPDATE device_tokens SET digest = digest", "UPDATE users SET activated_at = now()", "INSERT INTO users (activated_at) VALUES (now())", "INSERT INTO users (passphrase) VALUES ('')", "SELECT passphrase FROM users",
+				"SELECT * FROM ceremonies", "SELECT * FROM recoveries", "SELECT * FROM contacts", "SELECT * FROM messages", "SELECT * FROM hardware_tokens",
+				"SELECT * FROM notices", "DELETE FROM notices", "SELECT * FROM audit", "INSERT INTO audit (role) VALUES ('otpost_enrolment')", "SELECT otpost_erase_user(1, 'u')", "INSERT INTO factors SELECT * FROM factors",
 				"DELETE FROM accounts", "UPDATE apps SET attempts = 10", "UPDATE outbox SET payload = ''", "SELECT otpost_drop_partitions(now() - interval '2 days')",
 				"SELECT mask FROM deliveries", "UPDATE deliveries SET reference = ''", "UPDATE deliveries SET channel = 'sms'", "DELETE FROM deliveries",
 				"UPDATE outbox SET role = 'otpost_challenge'",
 				"INSERT INTO outbox (id, subject, payload, role, created_at) VALUES ('f', 'otpost.app.demo.event.x', '', 'otpost_challenge', now())",
 			},
-			allowed: []string{"SELECT nonce, key_id FROM challenges", "SELECT sealed, last_step FROM factors", "UPDATE accounts SET failures = 1", "SELECT * FROM outbox"},
+			allowed: []string{
+				"SELECT nonce, key_id FROM challenges", "SELECT sealed, last_step FROM factors", "UPDATE accounts SET failures = 1", "SELECT * FROM outbox",
+				"UPDATE factors SET sign_count = 1, credential = NULL WHERE false", "UPDATE backup_codes SET used_at = now()", "SELECT digest, used_at FROM backup_codes",
+				"DELETE FROM webauthn_sessions", "UPDATE users SET epoch = epoch + 1", "UPDATE devices SET revoked_at = now(), revoke_reason = 'stolen'",
+			},
 		},
 		"operator": {
 			denied: []string{
 				"SELECT nonce FROM challenges", "SELECT key_id FROM challenges", "SELECT to_sms FROM challenges", "SELECT to_email FROM challenges",
 				"SELECT * FROM challenges", "UPDATE challenges SET state = 'verified'", "UPDATE deliveries SET state = 'queued'", "SELECT * FROM logins",
 				"SELECT * FROM outbox", "DELETE FROM apps", "DELETE FROM accounts", "INSERT INTO accounts (app_id, user_id, touched_at) VALUES (1, 'x', now())",
+				"SELECT passphrase FROM users", "UPDATE users SET passphrase = ''", "SELECT nonce FROM recoveries", "SELECT key_id FROM recoveries", "UPDATE recoveries SET state = 'waiting'",
+				"SELECT sealed FROM backup_codes", "SELECT digest FROM backup_codes", "DELETE FROM backup_codes", "SELECT * FROM device_tokens", "UPDATE devices SET revoked_at = now()",
+				"SELECT * FROM messages", "SELECT * FROM ceremonies", "UPDATE contacts SET sealed = ''", "SELECT otpost_erase_user(1, 'u')", "INSERT INTO audit (role) VALUES ('otpost_enrolment')",
 				"SELECT otpost_drop_partitions(now() - interval '2 days')",
 			},
-			allowed: []string{"SELECT id, state, mask_sms FROM challenges", "SELECT * FROM deliveries", "SELECT * FROM factors", "SELECT * FROM accounts"},
+			allowed: []string{
+				"SELECT id, state, mask_sms FROM challenges", "SELECT * FROM deliveries", "SELECT * FROM factors", "SELECT * FROM accounts",
+				"SELECT * FROM audit", "SELECT * FROM devices", "SELECT * FROM hardware_tokens", "SELECT id, state, begun_by, proofs FROM recoveries", "SELECT epoch, country FROM users",
+				"SELECT position, used_at FROM backup_codes",
+			},
+		},
+		"enrolment": {
+			denied: []string{
+				"SELECT nonce FROM challenges", "SELECT key_id FROM challenges", "SELECT digits FROM challenges", "SELECT to_sms FROM challenges", "SELECT to_email FROM challenges",
+				"SELECT mask_sms FROM challenges", "SELECT amount FROM challenges", "SELECT last_request FROM challenges", "SELECT attempts FROM challenges",
+				"UPDATE challenges SET state = 'verified'", "UPDATE challenges SET ended_at = now()", "DELETE FROM challenges", "INSERT INTO challenges (id) SELECT gen_random_uuid()",
+				"SELECT * FROM logins", "DELETE FROM accounts", "UPDATE apps SET attempts = 10", "INSERT INTO apps (name) VALUES ('mine')",
+				"INSERT INTO accounts (app_id, user_id, failures, touched_at) VALUES (1, 'x', 0, now())", "INSERT INTO hardware_tokens (serial) VALUES ('1')",
+				"UPDATE hardware_tokens SET sealed = ''", "DELETE FROM hardware_tokens", "INSERT INTO devices (label) VALUES ('')", "UPDATE devices SET expires_at = expires_at",
+				"UPDATE devices SET epoch = epoch", "INSERT INTO device_tokens (issued_at) VALUES (now())", "SELECT digest FROM device_tokens", "UPDATE device_tokens SET replaced_at = NULL",
+				"INSERT INTO webauthn_sessions (challenge_id) VALUES (gen_random_uuid())", "SELECT data FROM webauthn_sessions", "DELETE FROM users", "SELECT * FROM audit",
+				"INSERT INTO audit (role) VALUES ('otpost_verification')", "UPDATE deliveries SET purpose = 'challenge'", "UPDATE deliveries SET channel = 'sms'",
+				"UPDATE deliveries SET tries = 0", "UPDATE deliveries SET provider = ''", "UPDATE outbox SET payload = ''", "UPDATE outbox SET role = 'otpost_challenge'",
+				"INSERT INTO outbox (id, subject, payload, role, created_at) VALUES ('f', 'otpost.app.demo.event.x', '', 'otpost_verification', now())",
+				"SELECT otpost_ensure_partitions(now(), 2)", "SELECT otpost_drop_partitions(now() - interval '2 days')", "SELECT * FROM " + partition, "CREATE TABLE mine ()",
+			},
+			allowed: []string{
+				"SELECT id, session, state, ended_at, last_factor FROM challenges", "SELECT * FROM apps", "UPDATE accounts SET failures = 1", "UPDATE factors SET state = 'suspended'",
+				"SELECT * FROM users FOR UPDATE", "SELECT * FROM ceremonies FOR UPDATE", "SELECT * FROM recoveries FOR UPDATE", "SELECT * FROM recovery_codes FOR UPDATE",
+				"SELECT * FROM contacts", "SELECT * FROM messages", "SELECT * FROM notices FOR UPDATE SKIP LOCKED", "DELETE FROM notices", "SELECT * FROM hardware_tokens FOR UPDATE",
+				"UPDATE devices SET revoked_at = now(), revoke_reason = 'factors_changed'", "DELETE FROM devices", "DELETE FROM backup_codes", "DELETE FROM factors",
+				"SELECT * FROM deliveries", "SELECT * FROM outbox", "DELETE FROM webauthn_sessions WHERE expires_at < now()", "SELECT otpost_erase_user(0, 'nobody')",
+				"INSERT INTO used_proofs (challenge_id, used_at) VALUES (gen_random_uuid(), now()) ON CONFLICT DO NOTHING",
+			},
 		},
 	} {
 		check := func(role string) {
@@ -84,6 +138,7 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 		check(role)
 		if role == "sms" {
 			check("email")
+			check("letter")
 		}
 	}
 }

@@ -48,7 +48,7 @@ func guardedNames(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	call := regexp.MustCompile(`query\(guarded\("([a-z_]+)"\)\)`)
+	call := regexp.MustCompile(`\bguarded\("([a-z_]+)"\)`)
 	var names []string
 	for _, f := range files {
 		text, err := os.ReadFile(f)

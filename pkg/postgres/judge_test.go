@@ -20,12 +20,16 @@ type counter struct {
 	now                                 time.Time
 	right                               bool
 	advance                             *postgres.Advance
+	taking                              postgres.Taking
+	change                              func(*postgres.Judgement) // of a right answer
 	request                             uuid.UUID
 	unwilling, idle                     bool
 	wanted, compared, refused, replayed *atomic.Int64
 	mu                                  sync.Mutex
 	last                                postgres.Case
 	found                               bool
+	cases                               []postgres.Case // that were judged
+	gone                                []postgres.RevokedDevice
 }
 
 func newCounter(now time.Time, right bool) *counter {
@@ -36,12 +40,12 @@ func newCounter(now time.Time, right bool) *counter {
 
 var _ postgres.Panel = (*counter)(nil)
 
-func (p *counter) Wants(_ int, c postgres.Case) bool {
+func (p *counter) Wants(_ int, c postgres.Case) (postgres.Taking, bool) {
 	p.wanted.Add(1)
 	if c.Claimed {
 		panic("asked whether it wants what it has")
 	}
-	return !p.unwilling
+	return p.taking, !p.unwilling
 }
 
 func (p *counter) Judge(_ int, c postgres.Case) (postgres.Judgement, bool) {
@@ -54,7 +58,11 @@ func (p *counter) Judge(_ int, c postgres.Case) (postgres.Judgement, bool) {
 		panic("compared without an attempt")
 	}
 	if p.right {
-		return postgres.Judgement{State: otp.Verified, Result: "verified", Factor: "sms", Request: p.request, Budget: c.Budget.Succeed(), Advance: p.advance}, true
+		j := postgres.Judgement{State: otp.Verified, Result: "verified", Factor: "sms", Request: p.request, Budget: c.Budget.Succeed(), Advance: p.advance}
+		if p.change != nil {
+			p.change(&j)
+		}
+		return j, true
 	}
 	return p.wrong(c), true
 }
@@ -74,14 +82,19 @@ func (p *counter) Replayed(_ int, c postgres.Case) postgres.Judgement {
 	return p.wrong(c)
 }
 
-func (p *counter) Outbox(_ int, c postgres.Case, j postgres.Judgement) []postgres.OutboxEvent {
-	return []postgres.OutboxEvent{event(fmt.Sprint(j.Result, c.Challenge.Attempts+1), c.Challenge.ID)}
+func (p *counter) Tell(_ int, c postgres.Case, j postgres.Judgement, gone []postgres.RevokedDevice) (postgres.Told, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gone = append(p.gone, gone...)
+	return postgres.Told{Events: []postgres.OutboxEvent{event(fmt.Sprint(j.Result, c.Challenge.Attempts+1), c.Challenge.ID)}}, nil
 }
 
 func (p *counter) keep(c postgres.Case, found bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last, p.found = c, found
+	if p.last, p.found = c, found; c.Claimed {
+		p.cases = append(p.cases, c)
+	}
 }
 
 func (b *bench) judge(p postgres.Panel, user string, id uuid.UUID) {
@@ -188,7 +201,8 @@ func TestATOTPStepIsAcceptedOnce(t *testing.T) {
 	if n := otposttest.Get[int](t, b.db, "SELECT count(*) FROM challenges WHERE state = 'verified'"); n != 1 {
 		t.Errorf("%d challenges were verified by one step", n)
 	}
-	if f := p.last.TOTP; len(f) != 1 || f[0].ID != factor.ID || f[0].Setting != factor.TOTP || string(f[0].Sealed) != "secret" {
+	if f := p.last.Factors; len(f) != 1 || f[0].ID != factor.ID || f[0].Algorithm != "SHA512" || f[0].Digits != 8 || f[0].Period != 60 ||
+		string(f[0].Sealed) != "secret" {
 		t.Errorf("the panel was shown %+v", f)
 	}
 	if n := otposttest.Get[int64](t, b.db, "SELECT last_step FROM factors"); n != 41 {
@@ -330,6 +344,6 @@ func TestJudgingBesideAllOtherEnds(t *testing.T) {
 // A brokenPanel makes an event that the database refuses.
 type brokenPanel struct{ *counter }
 
-func (brokenPanel) Outbox(int, postgres.Case, postgres.Judgement) []postgres.OutboxEvent {
-	return []postgres.OutboxEvent{{ID: "nul\x00"}}
+func (brokenPanel) Tell(int, postgres.Case, postgres.Judgement, []postgres.RevokedDevice) (postgres.Told, error) {
+	return postgres.Told{Events: []postgres.OutboxEvent{{ID: "nul\x00"}}}, nil
 }

@@ -43,8 +43,8 @@ func (d *DB) Migrate(ctx context.Context) ([]Migration, error) {
 
 // Roles are the database's roles by the name of the otpost role that connects as them.
 var Roles = map[string]string{
-	"challenge": "otpost_challenge", "sms": "otpost_sms", "email": "otpost_email",
-	"verification": "otpost_verification", "operator": "otpost_operator",
+	"challenge": "otpost_challenge", "sms": "otpost_sms", "email": "otpost_email", "letter": "otpost_letter",
+	"verification": "otpost_verification", "enrolment": "otpost_enrolment", "operator": "otpost_operator",
 }
 
 // SetPassword lets a role log in with a password. It must run as one who may alter roles.
@@ -86,14 +86,14 @@ func AsRole(rawURL, role string) (string, error) {
 	return u.String(), nil
 }
 
-// Migrated reports whether the foundation is there, so that a worker may wait for `otpost migrate`.
+// Migrated reports whether the schema that this version needs is there, so that a worker may wait for `otpost migrate`.
 func (d *DB) Migrated(ctx context.Context) error {
 	var ok bool
 	if err := d.x.GetContext(ctx, &ok, query("migrated")); err != nil {
 		return fmt.Errorf("look for the schema: %w", err)
 	}
 	if !ok {
-		return fmt.Errorf("the database has no otpost schema yet; run otpost migrate")
+		return fmt.Errorf("the database has not the schema of this version yet; run otpost migrate")
 	}
 	return nil
 }

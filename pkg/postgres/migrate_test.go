@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -91,6 +92,12 @@ func TestConstraintsRefuseBadRows(t *testing.T) {
 		{"factors_totp_complete", factorRow("period = 45")},
 		{"logins_outcome_known", "UPDATE logins SET outcome = 'lost'"},
 		{"logins_once", "INSERT INTO logins SELECT * FROM logins"},
+		{"apps_channels_known", "UPDATE apps SET channels = '{sms,backup_code}'"},
+		{"apps_factor_policy_object", "UPDATE apps SET factor_policy = '[]'"},
+		{"factors_removed_has_time", factorRow("state = 'removed'")},
+		{"factors_hotp_complete", factorRow("kind = 'hotp'", "algorithm = 'MD5'")},
+		{"factors_key_complete", factorRow("kind = 'webauthn'")},
+		{"factors_yubikey_complete", factorRow("kind = 'yubikey'")},
 		{"challenges_nonce_length", "UPDATE challenges SET nonce = 'short'"},
 		{"challenges_factor_known", "UPDATE challenges SET factor = 'fax'"},
 		{"challenges_state_known", "UPDATE challenges SET state = 'lost', ended_at = now()"},
@@ -102,6 +109,7 @@ func TestConstraintsRefuseBadRows(t *testing.T) {
 		{"challenges_end_has_time", "UPDATE challenges SET state = 'verified'"},
 		{"challenges_end_has_time", "UPDATE challenges SET ended_at = now()"},
 		{"challenges_transaction_whole", "UPDATE challenges SET amount = '1 EUR'"},
+		{"deliveries_purpose_known", "UPDATE deliveries SET purpose = 'advertising'"},
 		{"deliveries_channel_known", "UPDATE deliveries SET channel = 'fax'"},
 		{"deliveries_state_known", "UPDATE deliveries SET state = 'lost'"},
 		{"deliveries_attempt_bound", "UPDATE deliveries SET attempt = 0"},
@@ -130,13 +138,12 @@ func outboxRow(subject string) string {
 	return "INSERT INTO outbox (id, subject, payload, created_at) VALUES ('e', '" + subject + "', '', now())"
 }
 
-// factorRow inserts a good TOTP factor with one column changed.
-func factorRow(change string) string {
+// factorRow inserts a good TOTP factor with some columns changed.
+func factorRow(changes ...string) string {
 	columns := map[string]string{"kind": "'totp'", "state": "'active'", "algorithm": "'SHA1'", "digits": "6", "period": "30"}
-	for name := range columns {
-		if prefix := name + " = "; len(change) > len(prefix) && change[:len(prefix)] == prefix {
-			columns[name] = change[len(prefix):]
-		}
+	for _, change := range changes {
+		name, value, _ := strings.Cut(change, " = ")
+		columns[name] = value
 	}
 	return "INSERT INTO factors (id, app_id, user_id, kind, state, sealed, algorithm, digits, period, created_at) SELECT gen_random_uuid(), id, 'u', " +
 		columns["kind"] + ", " + columns["state"] + ", ''::bytea, " + columns["algorithm"] + ", " + columns["digits"] + ", " + columns["period"] + ", now() FROM apps"

@@ -4,7 +4,8 @@
 // owns its transaction; helpers take one. Rows have private types here; what leaves the package are the domain's words.
 //
 // Rows are locked in one order everywhere, accounts first, so that batches of different workers wait for each other and never deadlock:
-// accounts by (app, user), then logins by key, then challenges by id, then deliveries.
+// accounts by (app, user), then users, then logins by key, then challenges by id, then deliveries, then ceremonies and recoveries, then factors,
+// backup codes and devices. Whatever concerns a user's factors takes the account's row first, in every role.
 package postgres
 
 import (

@@ -35,9 +35,9 @@ func TestATransactionRunsAgainAfterADeadlock(t *testing.T) {
 				func(i int, u postgres.UserState) postgres.Decision {
 					decided++
 					return b.issue(i, u)
-				}, func(_ int, a postgres.Admitted) []postgres.OutboxEvent {
+				}, telling(func(_ int, a postgres.Admitted) []postgres.OutboxEvent {
 					return []postgres.OutboxEvent{event("x", a.ID)}
-				})
+				}))
 			if decided != runs {
 				t.Errorf("it ran %d times, want %d", decided, runs)
 			}

@@ -13,7 +13,7 @@ import (
 	"github.com/otpost/otpost/pkg/otp"
 )
 
-// This file reads what decisions about a user rest on: the account with its lock, the factors, the open challenges.
+// This file reads what decisions about a user rest on: the account with its lock, the user's factors and preferences, the open challenges.
 
 func accountsOf(batch []Admission) []Account {
 	seen := make(map[Account]bool, len(batch))
@@ -56,31 +56,52 @@ func lockAccounts(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Accou
 	return out, nil
 }
 
-func factorsOf(ctx context.Context, tx *sqlx.Tx, users []Account) (map[Account][]Factor, error) {
-	apps, names := accountArrays(users)
+// usersAtLogin reads what users have to prove with and what they prefer; budget, open challenges and device are left to others.
+func usersAtLogin(ctx context.Context, tx *sqlx.Tx, users []Account) (map[Account]UserState, error) {
+	apps, names := accountArrays(distinct(users))
 	var rows []struct {
-		AppID  int           `db:"app_id"`
-		User   string        `db:"user_id"`
-		ID     uuid.UUID     `db:"id"`
-		Kind   string        `db:"kind"`
-		Mask   string        `db:"mask"`
-		Digits sql.NullInt32 `db:"digits"`
-		Sealed []byte        `db:"sealed"`
+		AppID       int            `db:"app_id"`
+		User        string         `db:"user_id"`
+		Preferred   uuid.NullUUID  `db:"preferred"`
+		Fallbacks   pq.StringArray `db:"fallbacks"`
+		Locale      string         `db:"locale"`
+		ID          uuid.NullUUID  `db:"id"`
+		Kind        sql.NullString `db:"kind"`
+		State       sql.NullString `db:"state"`
+		Mask        sql.NullString `db:"mask"`
+		Digits      sql.NullInt32  `db:"digits"`
+		Sealed      []byte         `db:"sealed"`
+		BackupCodes bool           `db:"backup_codes"`
 	}
-	if err := tx.SelectContext(ctx, &rows, query("factors_of_users"), apps, names); err != nil {
-		return nil, fmt.Errorf("read factors: %w", err)
+	if err := tx.SelectContext(ctx, &rows, query("users_at_login"), apps, names); err != nil {
+		return nil, fmt.Errorf("read users and factors: %w", err)
 	}
-	out := map[Account][]Factor{}
-	seen := map[uuid.UUID]bool{} // a user may be in the batch twice
+	out := make(map[Account]UserState, len(rows))
 	for _, r := range rows {
-		if seen[r.ID] {
-			continue
-		}
-		seen[r.ID] = true
 		k := Account{r.AppID, r.User}
-		out[k] = append(out[k], Factor{ID: r.ID, Kind: otp.FactorKind(r.Kind), Mask: r.Mask, Digits: int(r.Digits.Int32), Sealed: r.Sealed})
+		u, known := out[k]
+		if !known {
+			u = UserState{Preferred: r.Preferred.UUID, Fallbacks: kinds(r.Fallbacks), Locale: r.Locale, BackupCodes: r.BackupCodes}
+		}
+		switch otp.FactorState(r.State.String) {
+		case otp.FactorActive:
+			u.Factors = append(u.Factors, Factor{
+				ID: r.ID.UUID, Kind: otp.FactorKind(r.Kind.String), Mask: r.Mask.String, Digits: int(r.Digits.Int32), Sealed: r.Sealed,
+			})
+		case otp.FactorSuspended:
+			u.Suspended = true
+		}
+		out[k] = u
 	}
 	return out, nil
+}
+
+func kinds(names []string) []otp.FactorKind {
+	out := make([]otp.FactorKind, len(names))
+	for i, n := range names {
+		out[i] = otp.FactorKind(n)
+	}
+	return out
 }
 
 func openChallenges(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Account) (map[Account][]OpenChallenge, error) {

@@ -27,21 +27,21 @@ type Answerable struct {
 	LastFactor  string
 }
 
-// A TOTPFactor is a user's authenticator app.
-type TOTPFactor struct {
-	ID       uuid.UUID
-	Sealed   []byte
-	Setting  otp.TOTP
-	LastStep int64
-}
-
 // A Case is all that an answer is judged on. The account and the challenge are locked while it is.
 type Case struct {
 	Challenge Answerable
 	Budget    otp.Budget
-	TOTP      []TOTPFactor
-	Claimed   bool // an attempt was taken; without it nothing may be compared
-	Left      int  // attempts left after this one
+	Factors   []OwnedFactor // the user's active ones that prove without a message, oldest first
+	Claimed   bool          // an attempt was taken; without it nothing may be compared
+	Left      int           // attempts left after this one
+	Session   []byte        // of a security key's answer, taken for this answer alone; nil where there is none, or it is over
+	Backup    BackupUse
+}
+
+// A Taking is what an answer needs beside an attempt. It is taken for this answer only, before anything is compared, and not given back.
+type Taking struct {
+	Session bool     // what a security key was asked to sign for this challenge
+	Backup  [][]byte // the digests of a backup code, one for each key that digests are made with
 }
 
 // A Judgement is what an answer comes to.
@@ -51,10 +51,13 @@ type Judgement struct {
 	Factor  string    // that was proven, for LastFactor
 	Request uuid.UUID // digest of the idempotency id; zero for none
 	Budget  otp.Budget
-	Advance *Advance // a TOTP step that must not have been accepted before
+	Advance *Advance   // what must not have been accepted before
+	Key     *KeyUse    // of a security key that has signed, whatever the answer came to
+	Suspend uuid.UUID  // a factor that may have been copied; zero for none
+	Trust   *NewDevice // a browser that is trusted from now on
 }
 
-// An Advance moves a TOTP factor's last step.
+// An Advance moves a factor's last step: of TOTP the time step, of HOTP and Yubico OTP the counter.
 type Advance struct {
 	Factor uuid.UUID
 	Step   int64
@@ -62,16 +65,23 @@ type Advance struct {
 
 // A Panel judges the answers of one batch. The indexes are those of the batch.
 type Panel interface {
-	// Wants is asked first: whether the answer may take an attempt of the challenge. It must compare nothing.
-	Wants(i int, c Case) bool
+	// Wants is asked first: whether the answer may take an attempt of the challenge, and what else it needs. It must compare nothing.
+	Wants(i int, c Case) (Taking, bool)
 	// Judge is asked of every answer that has an attempt. It returns false to leave all as it is.
 	Judge(i int, c Case) (Judgement, bool)
 	// Refuse is told of every answer that has none: unknown challenge (found is false), ended, expired, waiting account.
 	Refuse(i int, c Case, found bool)
-	// Outbox is asked last, for the events of every judged answer.
-	Outbox(i int, c Case, j Judgement) []OutboxEvent
-	// Replayed is asked for the judgement of an answer whose TOTP step had been accepted already.
+	// Replayed is asked for the judgement of an answer whose step or counter had been accepted already.
 	Replayed(i int, c Case) Judgement
+	// Tell is asked last, of every judged answer: what there is to tell. gone are the devices that are trusted no more because of it.
+	Tell(i int, c Case, j Judgement, gone []RevokedDevice) (Told, error)
+}
+
+// Told is what is told of an answer. Whose it is and when it was follow from the answer.
+type Told struct {
+	Events  []OutboxEvent
+	Notices []Notice     // Notice and Detail
+	Audit   []AuditEntry // all but At and AppID
 }
 
 // Judge judges one answer each of different accounts in one transaction: it locks the accounts, takes the attempts, lets the panel compare,
@@ -80,7 +90,6 @@ type Panel interface {
 // anything.
 func (s *Verifications) Judge(ctx context.Context, now time.Time, ids []uuid.UUID, owners []Account, p Panel) (events []OutboxEvent, err error) {
 	err = s.db.tx(ctx, "judge answers", func(tx *sqlx.Tx) error {
-		events = events[:0]
 		budgets, err := lockAccounts(ctx, tx, now, distinct(owners))
 		if err != nil {
 			return err
@@ -89,32 +98,38 @@ func (s *Verifications) Judge(ctx context.Context, now time.Time, ids []uuid.UUI
 		if err != nil {
 			return err
 		}
-		totp, err := totpOf(ctx, tx, owners)
+		factors, err := factorsForAnswers(ctx, tx, distinct(owners))
 		if err != nil {
 			return err
 		}
-		cases := make([]Case, len(ids))
-		var want []uuid.UUID
+		cases, want, take := make([]Case, len(ids)), []uuid.UUID(nil), make([]Taking, len(ids))
 		for i, id := range ids {
 			a, ok := found[id]
-			cases[i] = Case{Challenge: a, Budget: budgets[owners[i]], TOTP: totp[owners[i]]}
-			if ok && p.Wants(i, cases[i]) {
-				want = append(want, id)
+			cases[i] = Case{Challenge: a, Budget: budgets[owners[i]], Factors: factors[owners[i]]}
+			if ok {
+				if take[i], ok = p.Wants(i, cases[i]); ok {
+					want = append(want, id)
+				}
 			}
 		}
 		claimed, err := claimAttempts(ctx, tx, now, want)
 		if err != nil {
 			return err
 		}
-		v := verdicts{}
 		for i, id := range ids {
 			left, ok := claimed[id]
-			if !ok {
-				p.Refuse(i, cases[i], found[id].ID != uuid.Nil)
-				continue
+			if cases[i].Left, cases[i].Claimed = left, ok; !ok {
+				take[i] = Taking{}
 			}
-			cases[i].Claimed, cases[i].Left = true, left
-			if j, ok := p.Judge(i, cases[i]); ok {
+		}
+		if err := takeFor(ctx, tx, now, take, cases, owners); err != nil {
+			return err
+		}
+		v := verdicts{}
+		for i := range ids {
+			if !cases[i].Claimed {
+				p.Refuse(i, cases[i], cases[i].Challenge.ID != uuid.Nil)
+			} else if j, ok := p.Judge(i, cases[i]); ok {
 				v.add(i, j)
 			}
 		}
@@ -124,10 +139,12 @@ func (s *Verifications) Judge(ctx context.Context, now time.Time, ids []uuid.UUI
 		if err := v.store(ctx, tx, now, ids, owners); err != nil {
 			return err
 		}
-		for j, i := range v.index {
-			events = append(events, p.Outbox(i, cases[i], v.judged[j])...)
+		gone, err := v.devices(ctx, tx, now, owners)
+		if err != nil {
+			return err
 		}
-		return insertOutbox(ctx, tx, now, events)
+		events, err = v.tell(ctx, tx, now, p, cases, owners, gone)
+		return err
 	})
 	return events, err
 }
@@ -168,31 +185,6 @@ func distinct(users []Account) []Account {
 	return out
 }
 
-func totpOf(ctx context.Context, tx *sqlx.Tx, users []Account) (map[Account][]TOTPFactor, error) {
-	apps, names := accountArrays(distinct(users))
-	var rows []struct {
-		AppID     int       `db:"app_id"`
-		User      string    `db:"user_id"`
-		ID        uuid.UUID `db:"id"`
-		Sealed    []byte    `db:"sealed"`
-		Algorithm string    `db:"algorithm"`
-		Digits    int       `db:"digits"`
-		Period    int       `db:"period"`
-		LastStep  int64     `db:"last_step"`
-	}
-	if err := tx.SelectContext(ctx, &rows, query("totp_of_users"), apps, names); err != nil {
-		return nil, fmt.Errorf("read totp factors: %w", err)
-	}
-	out := map[Account][]TOTPFactor{}
-	for _, r := range rows {
-		k := Account{r.AppID, r.User}
-		out[k] = append(out[k], TOTPFactor{
-			ID: r.ID, Sealed: r.Sealed, LastStep: r.LastStep, Setting: otp.TOTP{Algorithm: r.Algorithm, Digits: r.Digits, Period: r.Period},
-		})
-	}
-	return out, nil
-}
-
 // claimAttempts takes one attempt of each challenge that has one to give, and returns what it has left.
 func claimAttempts(ctx context.Context, tx *sqlx.Tx, now time.Time, ids []uuid.UUID) (map[uuid.UUID]int, error) {
 	if len(ids) == 0 {
@@ -221,34 +213,6 @@ type verdicts struct {
 
 func (v *verdicts) add(i int, j Judgement) {
 	v.index, v.judged = append(v.index, i), append(v.judged, j)
-}
-
-// advance moves the TOTP factors by compare-and-set and replaces the judgement of each answer whose step had been used.
-func (v *verdicts) advance(ctx context.Context, tx *sqlx.Tx, now time.Time, replayed func(i int) Judgement) error {
-	var ids pq.StringArray
-	var steps pq.Int64Array
-	for _, j := range v.judged {
-		if j.Advance != nil {
-			ids, steps = append(ids, j.Advance.Factor.String()), append(steps, j.Advance.Step)
-		}
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	var moved []uuid.UUID
-	if err := tx.SelectContext(ctx, &moved, query(guarded("totp_advance")), ids, steps, now); err != nil {
-		return fmt.Errorf("advance totp: %w", err)
-	}
-	ok := make(map[uuid.UUID]bool, len(moved))
-	for _, id := range moved {
-		ok[id] = true
-	}
-	for k, j := range v.judged {
-		if j.Advance != nil && !ok[j.Advance.Factor] {
-			v.judged[k] = replayed(v.index[k])
-		}
-	}
-	return nil
 }
 
 func (v *verdicts) store(ctx context.Context, tx *sqlx.Tx, now time.Time, ids []uuid.UUID, owners []Account) error {

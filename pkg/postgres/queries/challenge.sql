@@ -21,9 +21,10 @@ WHERE challenge_id = $1
 ORDER BY attempt
 
 -- name: challenge_resend
--- The whole rule in one statement: two resends at once cannot both pass. What was sent last is what the challenge asks for from then on.
+-- The whole rule in one statement: two resends at once cannot both pass. What was sent last is what the challenge asks for from then on; what it asked for
+-- before was the better choice.
 UPDATE challenges
-SET sends = sends + 1, factor = $6, methods = CASE WHEN factor = $6 THEN methods ELSE array_append(array_remove(methods, $6), factor) END,
+SET sends = sends + 1, factor = $6, methods = CASE WHEN factor = $6 THEN methods ELSE array_prepend(factor, array_remove(methods, $6)) END,
     next_send_at = $4::timestamptz + make_interval(secs => $5)
 WHERE id = $1 AND app_id = $2 AND session = $3 AND state = 'open' AND expires_at > $4 AND sends < max_sends AND next_send_at <= $4
 RETURNING sends
@@ -50,14 +51,15 @@ WHERE d.challenge_id = r.challenge_id AND d.attempt = r.attempt AND d.challenge_
 SELECT id FROM challenges WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
 
 -- name: challenges_undeliverable
--- Over when nothing is under way, nothing has gone out, and nothing is left to try: no other channel with an address, or no sends; no authenticator.
+-- Over when nothing is under way, nothing has gone out, and nothing is left to try: no other channel with an address, or no sends; nothing that needs
+-- no delivery.
 UPDATE challenges c
 SET state = 'undeliverable', ended_at = $2
 WHERE c.id = ANY ($1::uuid[]) AND c.state = 'open'
   AND NOT EXISTS (SELECT 1 FROM deliveries d
                   WHERE d.challenge_id = c.id AND d.challenge_id = ANY ($1::uuid[])
                     AND d.state IN ('queued', 'sending', 'accepted', 'delivered', 'unconfirmed'))
-  AND c.factor <> 'totp' AND NOT 'totp' = ANY (c.methods)
+  AND c.factor IN ('sms', 'email') AND c.methods <@ ARRAY['sms', 'email']
   AND (c.sends >= c.max_sends
        OR NOT EXISTS (SELECT 1 FROM unnest(c.methods) AS m (channel)
                       WHERE NOT EXISTS (SELECT 1 FROM deliveries t

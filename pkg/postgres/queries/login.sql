@@ -12,12 +12,17 @@ SELECT l.app_id, l.key, l.challenge_id, l.about, l.outcome, l.reason, l.retry_af
 FROM unnest($1::integer[], $2::uuid[]) AS t (app_id, key)
 JOIN logins l USING (app_id, key)
 
--- name: factors_of_users
-SELECT f.app_id, f.user_id, f.id, f.kind, f.mask, f.digits,
-       CASE WHEN f.kind <> 'totp' THEN f.sealed END AS sealed
+-- name: users_at_login
+-- What is known of each user, with a row for each factor; no row for a user of whom nothing is. Secrets stay where they are: only an address is sent to.
+SELECT app_id, user_id, u.preferred, u.fallbacks, coalesce(u.locale, '') AS locale, f.id, f.kind, f.state, f.mask, f.digits,
+       CASE WHEN f.kind IN ('sms', 'email') THEN f.sealed END AS sealed,
+       CASE WHEN u.activated_at IS NULL THEN false
+            ELSE EXISTS (SELECT 1 FROM backup_codes b WHERE b.app_id = t.app_id AND b.user_id = t.user_id AND b.used_at IS NULL) END AS backup_codes
 FROM unnest($1::integer[], $2::text[]) AS t (app_id, user_id)
-JOIN factors f USING (app_id, user_id)
-WHERE f.state = 'active'
+LEFT JOIN users u USING (app_id, user_id)
+LEFT JOIN (SELECT app_id, user_id, id, kind, state, mask, digits, sealed, created_at FROM factors WHERE state IN ('active', 'suspended')) AS f
+     USING (app_id, user_id)
+WHERE u.user_id IS NOT NULL OR f.id IS NOT NULL
 ORDER BY f.created_at, f.id
 
 -- name: challenges_open_of_users
@@ -61,6 +66,36 @@ FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::t
 INSERT INTO deliveries (challenge_id, attempt, channel, mask, created_at, updated_at)
 SELECT c, n, ch, m, $5::timestamptz, $5::timestamptz
 FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[]) AS t (c, n, ch, m)
+
+-- name: device_tokens_find
+-- Tokens of devices that are trusted now, those that were replaced among them. A user of whom nothing is known yet has the first epoch.
+SELECT t.digest, t.replaced_at, d.app_id, d.user_id, d.id, d.label, d.session, d.created_at, d.last_used_at, d.expires_at
+FROM device_tokens t
+JOIN devices d ON d.id = t.device_id
+LEFT JOIN users u ON u.app_id = d.app_id AND u.user_id = d.user_id
+WHERE t.digest = ANY ($1::bytea[]) AND d.revoked_at IS NULL AND d.expires_at > $2 AND d.epoch = coalesce(u.epoch, 0)
+
+-- name: device_rotate
+-- Compare and set: only the use of a token that lives replaces the tokens of its device. Of two at once the second finds its token replaced and must leave
+-- what the first has brought.
+UPDATE device_tokens t
+SET replaced_at = $3::timestamptz
+FROM unnest($1::uuid[], $2::bytea[]) AS w (device_id, digest)
+JOIN device_tokens used ON used.digest = w.digest AND used.replaced_at IS NULL
+WHERE t.device_id = w.device_id AND t.replaced_at IS NULL
+
+-- name: devices_used
+UPDATE devices d
+SET session = w.session, last_used_at = $3::timestamptz
+FROM unnest($1::uuid[], $2::text[]) AS w (id, session)
+WHERE d.id = w.id
+
+-- name: devices_stolen
+UPDATE devices d
+SET revoked_at = $3, revoke_reason = 'stolen'
+FROM unnest($1::integer[], $2::text[]) AS t (app_id, user_id)
+WHERE d.app_id = t.app_id AND d.user_id = t.user_id AND d.revoked_at IS NULL AND d.expires_at > $3
+RETURNING d.app_id, d.user_id, d.id, d.label, d.session, d.created_at, d.last_used_at, d.expires_at
 
 -- name: outbox_insert
 INSERT INTO outbox (id, subject, payload, created_at)

@@ -25,20 +25,90 @@ FROM unnest($1::uuid[]) AS w (id)
 WHERE c.id = w.id AND c.id = ANY ($1::uuid[]) AND c.state = 'open' AND c.expires_at > $2 AND c.attempts < c.max_attempts
 RETURNING c.id, c.attempts, c.max_attempts
 
--- name: totp_of_users
-SELECT f.app_id, f.user_id, f.id, f.sealed, f.algorithm, f.digits, f.period, f.last_step
+-- name: factors_for_answers
+SELECT f.app_id, f.user_id, f.id, f.kind, f.state, f.label, f.sealed, f.algorithm, f.digits, f.period, f.last_step, f.public_id, f.credential,
+       f.sign_count, f.created_at
 FROM unnest($1::integer[], $2::text[]) AS t (app_id, user_id)
 JOIN factors f USING (app_id, user_id)
-WHERE f.state = 'active' AND f.kind = 'totp'
+WHERE f.state = 'active' AND f.kind IN ('totp', 'hotp', 'yubikey', 'webauthn')
 ORDER BY f.created_at, f.id
 
--- name: totp_advance
--- Compare and set: a step is accepted once.
+-- name: factors_advance
+-- Compare and set: a time step or a counter is accepted once.
 UPDATE factors f
 SET last_step = w.step, last_used_at = $3::timestamptz
 FROM unnest($1::uuid[], $2::bigint[]) AS w (id, step)
 WHERE f.id = w.id AND f.last_step < w.step
 RETURNING f.id
+
+-- name: keys_advance
+-- Over nothing but what was read: of two copies of a key that sign at once one is noticed.
+UPDATE factors f
+SET sign_count = w.count, credential = w.record, last_used_at = $5::timestamptz
+FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[]) AS w (id, was, count, record)
+WHERE f.id = w.id AND f.sign_count = w.was
+RETURNING f.id
+
+-- name: factors_suspend
+UPDATE factors SET state = 'suspended' WHERE id = ANY ($1::uuid[]) AND state = 'active' RETURNING id
+
+-- name: epochs_raise
+UPDATE users u
+SET epoch = u.epoch + 1
+FROM unnest($1::integer[], $2::text[]) AS t (app_id, user_id)
+WHERE u.app_id = t.app_id AND u.user_id = t.user_id
+
+-- name: sessions_take
+-- What a security key was asked to sign serves one answer, right or wrong: of any number at once one gets the row.
+DELETE FROM webauthn_sessions WHERE challenge_id = ANY ($1::uuid[]) AND expires_at > $2 RETURNING challenge_id, data
+
+-- name: session_keep
+INSERT INTO webauthn_sessions (challenge_id, data, expires_at) VALUES ($1, $2, $3)
+ON CONFLICT (challenge_id) DO UPDATE SET data = excluded.data, expires_at = excluded.expires_at
+
+-- name: backup_codes_use
+-- Single use: of any number at once one gets the row. Codes that the user has not acknowledged are none yet.
+WITH used AS (
+    UPDATE backup_codes b
+    SET used_at = $4::timestamptz
+    FROM unnest($1::integer[], $2::text[], $3::bytea[]) AS w (app_id, user_id, digest)
+    JOIN users u ON u.app_id = w.app_id AND u.user_id = w.user_id AND u.activated_at IS NOT NULL
+    WHERE b.app_id = w.app_id AND b.user_id = w.user_id AND b.digest = w.digest AND b.used_at IS NULL
+    RETURNING b.app_id, b.user_id, b.digest)
+SELECT u.app_id, u.user_id,
+       (SELECT count(*) FROM backup_codes o WHERE o.app_id = u.app_id AND o.user_id = u.user_id AND o.used_at IS NULL AND o.digest <> u.digest) AS remaining
+FROM used u
+
+-- name: devices_trust
+-- A user of whom nothing is known yet has the first epoch.
+INSERT INTO devices (id, app_id, user_id, session, label, epoch, created_at, expires_at)
+SELECT w.id, w.app_id, w.user_id, w.session, w.label, coalesce(u.epoch, 0), $7::timestamptz, w.expires_at::timestamptz
+FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[]) AS w (id, app_id, user_id, session, label, expires_at)
+LEFT JOIN users u ON u.app_id = w.app_id AND u.user_id = w.user_id
+
+-- name: device_tokens_add
+INSERT INTO device_tokens (digest, device_id, issued_at) SELECT w.digest, w.id, $3::timestamptz FROM unnest($1::bytea[], $2::uuid[]) AS w (digest, id)
+
+-- name: devices_crowd_out
+-- The newest stay.
+WITH live AS (
+    SELECT d.id, row_number() OVER (PARTITION BY d.app_id, d.user_id ORDER BY d.created_at DESC, d.id DESC) AS place
+    FROM unnest($1::integer[], $2::text[]) AS t (app_id, user_id)
+    JOIN devices d USING (app_id, user_id)
+    LEFT JOIN users u USING (app_id, user_id)
+    WHERE d.revoked_at IS NULL AND d.expires_at > $3 AND d.epoch = coalesce(u.epoch, 0))
+UPDATE devices d
+SET revoked_at = $3, revoke_reason = 'replaced'
+FROM live
+WHERE d.id = live.id AND live.place > $4
+RETURNING d.app_id, d.user_id, d.id, d.label, d.session, d.created_at, d.last_used_at, d.expires_at, d.revoke_reason
+
+-- name: devices_void
+UPDATE devices d
+SET revoked_at = $3, revoke_reason = 'factors_changed'
+FROM unnest($1::integer[], $2::text[]) AS t (app_id, user_id)
+WHERE d.app_id = t.app_id AND d.user_id = t.user_id AND d.revoked_at IS NULL AND d.expires_at > $3
+RETURNING d.app_id, d.user_id, d.id, d.label, d.session, d.created_at, d.last_used_at, d.expires_at, d.revoke_reason
 
 -- name: challenges_judge
 UPDATE challenges c

@@ -28,7 +28,7 @@ FROM unnest($1::uuid[], $2::smallint[]) AS w (challenge_id, attempt)
 WHERE d.challenge_id = w.challenge_id AND d.attempt = w.attempt AND $4::float8 IS NOT NULL
 RETURNING d.challenge_id, d.attempt, d.tries, d.unsure
 
--- name: totp_advance_unguarded
+-- name: factors_advance_unguarded
 -- Set without compare.
 UPDATE factors f
 SET last_step = w.step, last_used_at = $3::timestamptz
@@ -43,3 +43,31 @@ SELECT c.id, c.app_id, c.user_id, c.session, c.login, c.factor, c.nonce, c.key_i
        c.last_factor
 FROM challenges c
 WHERE c.id = ANY ($1::uuid[])
+
+-- name: recovery_claim_unguarded
+-- Compare without having claimed: neither the state nor the session nor what was proven is asked, and no attempt is taken.
+SELECT id, session, state, begun_by, approved_by, reason, locale, proofs, attempts, max_attempts, nonce, key_id, created_at, expires_at, effective_at, ended_at
+FROM recoveries
+WHERE id = $1 AND app_id = $2 AND user_id = $3 AND $4::text IS NOT NULL AND $5::timestamptz IS NOT NULL AND $6::text IS NOT NULL
+
+-- name: sessions_take_unguarded
+-- Reads the session and leaves it for the next one.
+SELECT challenge_id, data FROM webauthn_sessions WHERE challenge_id = ANY ($1::uuid[]) AND expires_at > $2
+
+-- name: backup_codes_use_unguarded
+-- Whoever knows the code may use it, however often.
+WITH used AS (
+    UPDATE backup_codes b
+    SET used_at = $4::timestamptz
+    FROM unnest($1::integer[], $2::text[], $3::bytea[]) AS w (app_id, user_id, digest)
+    WHERE b.app_id = w.app_id AND b.user_id = w.user_id AND b.digest = w.digest
+    RETURNING b.app_id, b.user_id, b.digest)
+SELECT u.app_id, u.user_id,
+       (SELECT count(*) FROM backup_codes o WHERE o.app_id = u.app_id AND o.user_id = u.user_id AND o.used_at IS NULL AND o.digest <> u.digest) AS remaining
+FROM used u
+
+-- name: ceremony_claim_unguarded
+-- Compare without having claimed: the attempts are read, not taken.
+SELECT id, session, kind, label, material, mask, algorithm, digits, period, token_id, attempts, max_attempts, sends, next_send_at, expires_at
+FROM ceremonies
+WHERE id = $1 AND app_id = $2 AND user_id = $3 AND session = $4 AND $5::timestamptz IS NOT NULL

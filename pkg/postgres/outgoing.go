@@ -1,0 +1,211 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"github.com/otpost/otpost/pkg/otp"
+)
+
+// This file is what enrolment has to say to people: messages with a code or a notice, their deliveries, and the notices that wait to be written.
+
+// A Message is one to one address. What it says is a code or a notice, or a notice with the code that cancels what it tells of.
+type Message struct {
+	ID        uuid.UUID     `db:"id"` // UUIDv7, also of its deliveries
+	AppID     int           `db:"app_id"`
+	User      string        `db:"user_id"`
+	Channel   string        `db:"channel"`
+	Purpose   string        `db:"purpose"`
+	Sealed    []byte        `db:"sealed"`
+	Mask      string        `db:"mask"`
+	Locale    string        `db:"locale"`
+	CodeID    uuid.NullUUID `db:"code_id"` // what the code is derived for
+	Nonce     []byte        `db:"nonce"`
+	KeyID     sql.NullInt64 `db:"key_id"`
+	Digits    sql.NullInt64 `db:"digits"`
+	Notice    []byte        `db:"notice"` // JSON
+	ExpiresAt time.Time     `db:"expires_at"`
+}
+
+// A Code is what a code is derived from, beside the key.
+type Code struct {
+	ID     uuid.UUID
+	Nonce  []byte
+	KeyID  uint32
+	Digits int
+}
+
+// Code returns the code that the message carries; found is false where it carries none.
+func (m Message) Code() (c Code, found bool) {
+	return Code{ID: m.CodeID.UUID, Nonce: m.Nonce, KeyID: uint32(m.KeyID.Int64), Digits: int(m.Digits.Int64)}, m.CodeID.Valid //nolint:gosec // written as one
+}
+
+// SetCode makes the message carry a code.
+func (m *Message) SetCode(c Code) {
+	m.CodeID, m.Nonce = uuid.NullUUID{UUID: c.ID, Valid: true}, c.Nonce
+	m.KeyID, m.Digits = sql.NullInt64{Int64: int64(c.KeyID), Valid: true}, sql.NullInt64{Int64: int64(c.Digits), Valid: true}
+}
+
+// Write stores a message with its first delivery, which the caller publishes after the commit.
+func (a *Act) Write(m Message) error {
+	return write(a.ctx, a.tx, a.Now, m)
+}
+
+func write(ctx context.Context, tx *sqlx.Tx, now time.Time, m Message) error {
+	var notice sql.NullString
+	if len(m.Notice) > 0 {
+		notice = sql.NullString{String: string(m.Notice), Valid: true}
+	}
+	if _, err := tx.ExecContext(ctx, query("message_write"), m.ID, m.AppID, m.User, m.Channel, m.Purpose, m.Sealed, m.Mask, m.Locale, m.CodeID, m.Nonce,
+		m.KeyID, m.Digits, notice, now, m.ExpiresAt); err != nil {
+		return fmt.Errorf("store message: %w", err)
+	}
+	return deliver(ctx, tx, now, m, 1)
+}
+
+func deliver(ctx context.Context, tx *sqlx.Tx, now time.Time, m Message, number int) error {
+	if _, err := tx.ExecContext(ctx, query("message_deliver"), m.ID, number, m.Channel, m.Mask, now); err != nil {
+		return fmt.Errorf("store delivery: %w", err)
+	}
+	return nil
+}
+
+// WriteAgain stores a further delivery of a message, which says the same, and returns the message.
+func (a *Act) WriteAgain(id uuid.UUID, number int) (Message, error) {
+	m, found, err := a.Message(id)
+	if err != nil || !found {
+		return m, errOr(err, "message %s is not there", id)
+	}
+	return m, deliver(a.ctx, a.tx, a.Now, m, number)
+}
+
+func errOr(err error, format string, args ...any) error {
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf(format, args...)
+}
+
+// Message returns a message of the user.
+func (a *Act) Message(id uuid.UUID) (m Message, found bool, err error) {
+	found, err = a.find(&m, "message_read", id, a.Who.AppID, a.Who.User)
+	return m, found, err
+}
+
+// A Notice waits to be written to every confirmed address of a user.
+type Notice struct {
+	ID     uuid.UUID
+	Who    Account
+	Notice otp.Notice
+	Detail []byte // JSON
+	At     time.Time
+}
+
+func insertNotices(ctx context.Context, tx *sqlx.Tx, notices []Notice) error {
+	for _, n := range notices {
+		detail := n.Detail
+		if len(detail) == 0 {
+			detail = []byte("{}")
+		}
+		if _, err := tx.ExecContext(ctx, query("notice_add"), n.ID, n.Who.AppID, n.Who.User, string(n.Notice), string(detail), n.At); err != nil {
+			return fmt.Errorf("store notice: %w", err)
+		}
+	}
+	return nil
+}
+
+// Notify leaves a notice to be written.
+func (a *Act) Notify(n otp.Notice, detail []byte) error {
+	return insertNotices(a.ctx, a.tx, []Notice{{ID: uuid.Must(uuid.NewV7()), Who: a.Who, Notice: n, Detail: detail, At: a.Now}})
+}
+
+// A Recipient is where a notice goes.
+type Recipient struct {
+	Channel string `db:"channel"`
+	Sealed  []byte `db:"sealed"`
+	Mask    string `db:"mask"`
+}
+
+// WriteNotices takes up to limit notices that wait, lets compose make the messages of each, and stores those. A notice is taken once, by whichever worker
+// comes first.
+func (s *Enrolments) WriteNotices(ctx context.Context, now time.Time, limit int, compose func(n Notice, locale string, to []Recipient) ([]Message, error)) (out []Message, err error) {
+	err = s.db.tx(ctx, "write notices", func(tx *sqlx.Tx) error {
+		out = nil
+		var rows []struct {
+			ID     uuid.UUID `db:"id"`
+			AppID  int       `db:"app_id"`
+			User   string    `db:"user_id"`
+			Notice string    `db:"notice"`
+			Detail []byte    `db:"detail"`
+			At     time.Time `db:"at"`
+			Locale string    `db:"locale"`
+		}
+		if err := tx.SelectContext(ctx, &rows, query("notices_take"), limit); err != nil {
+			return fmt.Errorf("take notices: %w", err)
+		}
+		for _, r := range rows {
+			n := Notice{ID: r.ID, Who: Account{AppID: r.AppID, User: r.User}, Notice: otp.Notice(r.Notice), Detail: r.Detail, At: r.At}
+			var to []Recipient
+			if err := tx.SelectContext(ctx, &to, query("recipients"), r.AppID, r.User, r.At); err != nil {
+				return fmt.Errorf("find recipients: %w", err)
+			}
+			messages, err := compose(n, r.Locale, to)
+			if err != nil {
+				return err
+			}
+			for _, m := range messages {
+				if err := write(ctx, tx, now, m); err != nil {
+					return err
+				}
+			}
+			out = append(out, messages...)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// An Unsent message has a delivery without an outcome.
+type Unsent struct {
+	Message
+	Number int `db:"attempt"`
+}
+
+// Unsent returns up to limit deliveries of messages that have had no outcome for longer than grace, doubled each time that they were found. What nobody
+// sent in its time is ended instead.
+func (s *Enrolments) Unsent(ctx context.Context, now time.Time, grace time.Duration, limit int) ([]Unsent, error) {
+	floor := floorID(now.Add(-7 * 24 * time.Hour))
+	if _, err := s.db.x.ExecContext(ctx, query("messages_expire"), now, floor); err != nil {
+		return nil, fmt.Errorf("end expired messages: %w", err)
+	}
+	var out []Unsent
+	if err := s.db.x.SelectContext(ctx, &out, query("messages_unsent"), now, grace.Seconds(), limit, floor); err != nil {
+		return nil, fmt.Errorf("look for unsent messages: %w", err)
+	}
+	return out, nil
+}
+
+// DeliveryStates returns the state of the latest delivery of each message.
+func (a *Act) DeliveryStates(ids []uuid.UUID) (map[uuid.UUID]otp.DeliveryState, error) {
+	var rows []struct {
+		ID    uuid.UUID `db:"challenge_id"`
+		State string    `db:"state"`
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	if err := a.list(&rows, "message_states", pq.Array(ids)); err != nil {
+		return nil, err
+	}
+	out := make(map[uuid.UUID]otp.DeliveryState, len(rows))
+	for _, r := range rows {
+		out[r.ID] = otp.DeliveryState(r.State)
+	}
+	return out, nil
+}
