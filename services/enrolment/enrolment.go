@@ -1,0 +1,264 @@
+// Package enrolment is the worker that looks after the life of factors: it adds, proves, lists and removes them, makes backup codes, keeps the list of
+// trusted devices, deactivates, recovers, tells people of all of it and writes the audit.
+//
+// What it promises: a begin is confirmed at most once, by the session that began it; no order of requests leaves a user with half a factor, two resets,
+// or a way in without the proofs. All that concerns one user takes its turn: every change holds the account's row. What it holds: the keys to make and open
+// secrets and addresses and to derive the codes of its own ceremonies; it cannot derive the code of a login. It compares no code of a factor that is in
+// use: it asks the verification worker.
+package enrolment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/otpost/otpost/pkg/apps"
+	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/event"
+	"github.com/otpost/otpost/pkg/keyring"
+	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/outbox"
+	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/telemetry"
+)
+
+// Config is what the worker is made of.
+type Config struct {
+	DB      *postgres.DB // connected as role enrolment
+	Bus     *bus.Bus     // connected as role enrolment
+	Keys    *keyring.Ring
+	Metrics *telemetry.Metrics
+	Logger  *slog.Logger
+	Now     func() time.Time
+	Version string // semantic version, for discovery
+
+	Sweep Sweep
+}
+
+// A Worker looks after factors. Any number of them may run.
+type Worker struct {
+	Config
+	store  *postgres.Enrolments
+	apps   *apps.Cache
+	outbox *outbox.Publisher
+	acts   chan struct{} // bounds the requests under way
+}
+
+const (
+	maxActs   = 32               // requests under way at once
+	actWithin = 10 * time.Second // bounds one request
+)
+
+// New returns a Worker.
+func New(cfg Config) (*Worker, error) {
+	if err := cfg.Sweep.complete(); err != nil {
+		return nil, err
+	}
+	return &Worker{
+		Config: cfg, store: postgres.NewEnrolments(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
+		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now), acts: make(chan struct{}, maxActs),
+	}, nil
+}
+
+// Run works until ctx ends and what was in hand is done.
+func (w *Worker) Run(ctx context.Context) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var behind errgroup.Group
+	behind.Go(func() error { return w.apps.Run(background) })
+	behind.Go(func() error { return w.outbox.Run(background) })
+
+	front, ctx := errgroup.WithContext(ctx)
+	front.Go(func() error {
+		return w.Bus.Consume(ctx, bus.Consumption{Stream: bus.StreamSignals, Consumer: "enrolment", Handler: w.handleSignals, MaxBatch: 64})
+	})
+	front.Go(func() error { return w.serve(ctx) })
+	front.Go(func() error { return w.sweep(ctx) })
+	err := front.Wait()
+	for range maxActs { // returns when no request is under way
+		w.acts <- struct{}{}
+	}
+	stop()
+	return errors.Join(err, behind.Wait())
+}
+
+func (w *Worker) serve(ctx context.Context) error {
+	return w.Bus.Serve(ctx, bus.Service{
+		Name: "enrolment", Version: w.Version, Description: "otpost: the life of factors, trusted devices and recovery",
+		Verbs: map[string]func(*bus.Request){
+			event.VerbFactorBegin:         verb(w, w.factorBegin),
+			event.VerbFactorResend:        verb(w, w.factorResend),
+			event.VerbFactorConfirm:       verb(w, w.factorConfirm),
+			event.VerbFactorList:          verb(w, w.factorList),
+			event.VerbFactorRename:        verb(w, w.factorRename),
+			event.VerbFactorPrefer:        verb(w, w.factorPrefer),
+			event.VerbFactorRemove:        verb(w, w.factorRemove),
+			event.VerbBackupAcknowledge:   verb(w, w.backupAcknowledge),
+			event.VerbBackupView:          verb(w, w.backupView),
+			event.VerbBackupRegenerate:    verb(w, w.backupRegenerate),
+			event.VerbDeviceList:          verb(w, w.deviceList),
+			event.VerbDeviceRevoke:        verb(w, w.deviceRevoke),
+			event.VerbDeactivateBegin:     verb(w, w.deactivateBegin),
+			event.VerbDeactivateConfirm:   verb(w, w.deactivateConfirm),
+			event.VerbRecoveryPreferences: verb(w, w.recoveryPreferences),
+			event.VerbRecoveryAddress:     verb(w, w.recoveryAddress),
+			event.VerbRecoveryConfirm:     verb(w, w.recoveryConfirm),
+			event.VerbRecoveryBegin:       verb(w, w.recoveryBegin),
+			event.VerbRecoveryResend:      verb(w, w.recoveryResend),
+			event.VerbRecoveryProve:       verb(w, w.recoveryProve),
+			event.VerbRecoveryStatus:      verb(w, w.recoveryStatus),
+			event.VerbRecoveryCancel:      verb(w, w.recoveryCancel),
+		},
+		Support: map[string]func(*bus.Request){
+			event.SupportFind:    support(w, w.supportFind),
+			event.SupportBegin:   support(w, w.supportBegin),
+			event.SupportApprove: support(w, w.supportApprove),
+			event.SupportRefuse:  support(w, w.supportRefuse),
+			event.SupportCancel:  support(w, w.supportCancel),
+			event.SupportStatus:  support(w, w.supportStatus),
+		},
+	})
+}
+
+// A request in hand: the app that it is for, and who asks.
+type caller struct {
+	app    postgres.App
+	agent  string // of support; empty for the app itself
+	system bool   // nobody asks: it is due
+}
+
+// actor names the caller in the audit.
+func (c caller) actor() string {
+	switch {
+	case c.agent != "":
+		return "agent:" + c.agent
+	case c.system:
+		return "system"
+	}
+	return "user"
+}
+
+func (c caller) account(user string) postgres.Account {
+	return postgres.Account{AppID: c.app.ID, User: user}
+}
+
+// verb makes a verb's handler of a function over the parsed request.
+func verb[T any, P event.Checked[T]](w *Worker, fn func(context.Context, caller, T) (any, error)) func(*bus.Request) {
+	return w.handler(func(ctx context.Context, r *bus.Request) (any, error) {
+		req, p := event.Parse[T, P](r.Data)
+		if p != nil {
+			return nil, p
+		}
+		app, err := w.app(ctx, r.App)
+		if err != nil {
+			return nil, err
+		}
+		return fn(ctx, caller{app: app}, req)
+	})
+}
+
+// A supportRequest names its app in its body: support looks after several.
+type supportRequest[T any] interface {
+	event.Checked[T]
+	Tenant() string
+}
+
+// support makes a support verb's handler. Who the agent is the bus has seen to: the subject names them, and each agent's user may use its own only.
+func support[T any, P supportRequest[T]](w *Worker, fn func(context.Context, caller, T) (any, error)) func(*bus.Request) {
+	return w.handler(func(ctx context.Context, r *bus.Request) (any, error) {
+		req, p := event.Parse[T, P](r.Data)
+		if p != nil {
+			return nil, p
+		}
+		app, err := w.app(ctx, P(&req).Tenant())
+		if err != nil {
+			return nil, err
+		}
+		return fn(ctx, caller{app: app, agent: r.Agent}, req)
+	})
+}
+
+func (w *Worker) handler(fn func(context.Context, *bus.Request) (any, error)) func(*bus.Request) {
+	return func(r *bus.Request) {
+		select {
+		case w.acts <- struct{}{}:
+		default:
+			r.Fail(busy("too many requests are waiting; send this one again"))
+			return
+		}
+		go func() {
+			defer func() { <-w.acts }()
+			defer func() {
+				if p := recover(); p != nil {
+					w.Logger.Error("a request panicked", "app", r.App, "panic", fmt.Sprint(p))
+					r.Fail(otp.AsProblem(errPanicked))
+				}
+			}()
+			ctx, cancel := context.WithTimeout(context.Background(), actWithin)
+			defer cancel()
+			reply, err := fn(ctx, r)
+			if err != nil {
+				r.Fail(w.problem(r, err))
+				return
+			}
+			r.Reply(event.Encode(reply))
+		}()
+	}
+}
+
+// errPanicked stands for a fault of our own.
+var errPanicked = errors.New("panicked")
+
+func (w *Worker) app(ctx context.Context, name string) (postgres.App, error) {
+	app, err := w.apps.Get(ctx, name)
+	switch {
+	case errors.Is(err, postgres.ErrNoApp):
+		return app, &otp.Problem{Reason: otp.UnknownApp, Message: "there is no app of this name"}
+	case err != nil:
+		return app, busy("the database cannot be reached; send the request again")
+	}
+	return app, nil
+}
+
+// problem is what may be told of an error.
+func (w *Worker) problem(r *bus.Request, err error) *otp.Problem {
+	if p, ok := errors.AsType[*otp.Problem](err); ok {
+		return p
+	}
+	if postgres.Unreachable(err) || errors.Is(err, context.DeadlineExceeded) {
+		w.Logger.Warn("a request could not be carried out, its app is told to ask again", "app", r.App, "error", err)
+		return busy("the request could not be carried out now; send it again")
+	}
+	w.Logger.Error("a request failed", "app", r.App, "agent", r.Agent, "error", err)
+	return otp.AsProblem(err)
+}
+
+func busy(words string) *otp.Problem {
+	return &otp.Problem{Reason: otp.Busy, Message: words, RetryAfter: time.Second}
+}
+
+// act changes what a user has, and sends the events and messages of the change once it is committed.
+func (w *Worker) act(ctx context.Context, c caller, user string, fn func(*act) error) error {
+	var a *act
+	events, err := w.store.Act(ctx, w.Now(), c.account(user), func(p *postgres.Act) error {
+		a = &act{Act: p, worker: w, caller: c}
+		return fn(a)
+	})
+	if err != nil {
+		return err
+	}
+	w.outbox.Send(events)
+	w.dispatch(ctx, a.written)
+	return nil
+}
+
+// view reads what a user has.
+func (w *Worker) view(ctx context.Context, c caller, user string, fn func(*act) error) error {
+	return w.store.View(ctx, w.Now(), c.account(user), func(p *postgres.Act) error {
+		return fn(&act{Act: p, worker: w, caller: c})
+	})
+}

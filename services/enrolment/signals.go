@@ -1,0 +1,91 @@
+package enrolment
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+
+	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/event"
+	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/postgres"
+)
+
+// This file acts on what apps signal of their users. Each signal may come more than once: what it asks for is then done already.
+
+func (w *Worker) handleSignals(ctx context.Context, batch []*bus.Msg) {
+	for _, m := range batch {
+		m.Settle(w.signal(ctx, m))
+	}
+}
+
+func (w *Worker) signal(ctx context.Context, m *bus.Msg) bus.Outcome {
+	app, ok := event.AppOf(m.Subject)
+	name, named := event.SignalOf(m.Subject)
+	if !ok || !named {
+		return bus.Dead("the subject names no app or no signal")
+	}
+	s, p := event.ParseSignal(app, name, m.Data)
+	if p != nil {
+		return bus.Dead(p.Error())
+	}
+	tenant, err := w.apps.Get(ctx, app)
+	switch {
+	case errors.Is(err, postgres.ErrNoApp):
+		return bus.Dead("there is no app of this name")
+	case err != nil:
+		return bus.Retry(bus.Backoff(m.Tries), "database")
+	}
+	if err := w.follow(ctx, caller{app: tenant}, s); err != nil {
+		w.Logger.Warn("a signal could not be followed", "app", app, "signal", name, "error", err)
+		if postgres.Refused(err) {
+			return bus.Dead("internal: the database refused it: " + postgres.Constraint(err))
+		}
+		return bus.Retry(bus.Backoff(m.Tries), "database")
+	}
+	return bus.Done()
+}
+
+// follow does what a signal asks for.
+func (w *Worker) follow(ctx context.Context, c caller, s event.Signal) error {
+	return w.act(ctx, c, s.User, func(a *act) error {
+		switch s.Name {
+		case event.PasswordChanged:
+			return a.distrust(event.RevokedPasswordChanged, uuid.Nil, "")
+		case event.SessionSignedOut:
+			return a.distrust(event.RevokedSignedOut, uuid.Nil, s.Session)
+		case event.DeviceErased:
+			only := uuid.Nil
+			if s.Device != "" {
+				only = uuid.MustParse(s.Device)
+			}
+			return a.distrust(event.RevokedErased, only, "")
+		default:
+			return a.erase(s)
+		}
+	})
+}
+
+// distrust revokes devices that a signal is about, and tells the user if there were any.
+func (a *act) distrust(reason string, only uuid.UUID, session string) error {
+	gone, err := a.revoke(reason, only, session)
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	for _, d := range gone {
+		if err := a.audit("device.revoked", note{factor: d.ID, session: session, detail: map[string]any{"reason": reason}}); err != nil {
+			return err
+		}
+	}
+	return a.notify(otp.NoticeDevicesRevoked, event.NoticeDetail{Reason: reason})
+}
+
+// erase removes a person: every row with their id or an address of theirs. The audit keeps digests.
+func (a *act) erase(s event.Signal) error {
+	if err := a.audit("user.erased", note{}); err != nil {
+		return err
+	}
+	a.tell(event.UserErased, uuid.Nil, event.ErasedData{User: a.Who.User})
+	return a.Erase()
+}
