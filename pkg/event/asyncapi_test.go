@@ -72,14 +72,23 @@ func TestClosedSetsAreTheSame(t *testing.T) {
 	}
 	states := sorted(constants(t, "../otp/otp.go", "State", ""))
 	kindsOfFactor := sorted(constants(t, "../otp/otp.go", "FactorKind", ""))
+	proofs := sorted(constants(t, "../otp/recovery.go", "ProofKind", ""))
 	for name, want := range map[string][]string{
-		"reason":         sorted(constants(t, "../otp/problem.go", "Reason", "")),
-		"state":          states,
-		"end_reason":     without(states, string(otp.Open), string(otp.Verified)),
-		"delivery_state": sorted(constants(t, "../otp/otp.go", "DeliveryState", "")),
-		"channel":        sorted(constants(t, "../otp/otp.go", "Channel", "")),
-		"factor":         kindsOfFactor,
-		"method":         without(kindsOfFactor, string(otp.FactorBackupCode)),
+		"reason":          sorted(constants(t, "../otp/problem.go", "Reason", "")),
+		"state":           states,
+		"end_reason":      without(states, string(otp.Open), string(otp.Verified)),
+		"delivery_state":  sorted(constants(t, "../otp/otp.go", "DeliveryState", "")),
+		"channel":         without(sorted(constants(t, "../otp/otp.go", "Channel", "")), string(otp.Letter)),
+		"factor":          kindsOfFactor,
+		"method":          without(kindsOfFactor, string(otp.FactorBackupCode)),
+		"factor_kind":     without(kindsOfFactor, string(otp.FactorBackupCode)),
+		"factor_state":    without(sorted(constants(t, "../otp/otp.go", "FactorState", "")), string(otp.FactorRemoved)),
+		"removed_reason":  sorted(constants(t, "event_factor.go", "", "Removed")),
+		"revoked_reason":  sorted(constants(t, "event_factor.go", "", "Revoked")),
+		"actor":           sorted(constants(t, "event_factor.go", "", "By")),
+		"proof":           proofs,
+		"recovery_method": without(proofs, string(otp.ProofPassphrase), string(otp.ProofBackupCode)),
+		"recovery_state":  sorted(constants(t, "../otp/recovery.go", "RecoveryState", "")),
 	} {
 		if d := cmp.Diff(want, enum(t, name)); d != "" {
 			t.Errorf("%s (-Go +schema):\n%s", name, d)
@@ -89,6 +98,12 @@ func TestClosedSetsAreTheSame(t *testing.T) {
 	if d := cmp.Diff(sorted(constants(t, "../bus/dead.go", "", "Header")), slices.Sorted(maps.Keys(headers))); d != "" {
 		t.Errorf("headers of a dead letter (-Go +schema):\n%s", d)
 	}
+}
+
+// eventNames returns the names of all events to apps.
+func eventNames(t *testing.T) []string {
+	t.Helper()
+	return append(sorted(constants(t, "event.go", "Name", "")), sorted(constants(t, "event_factor.go", "Name", ""))...)
 }
 
 type asyncAPI struct {
@@ -134,12 +149,27 @@ func TestAsyncAPIKnowsEverySubject(t *testing.T) {
 		ReceiptSubject("{channel}"): "receipt",
 		DeadPrefix + "{stream}":     "dead.letter",
 	}
-	for _, name := range constants(t, "event.go", "Name", "") {
+	for _, name := range eventNames(t) {
 		want[EventSubject("{app}", Name(name))] = name
 	}
-	for _, verb := range constants(t, "subject.go", "", "Verb") {
-		want[RPCSubject("{app}", verb)] = "rpc." + verb + ".request"
+	signals := sorted(constants(t, "signal.go", "SignalName", ""))
+	for _, name := range signals {
+		if !slices.Contains(SignalNames(), SignalName(name)) {
+			t.Errorf("SignalNames does not name %s", name)
+		}
 	}
+	for _, name := range signals {
+		want[SignalSubject("{app}", SignalName(name))] = name
+	}
+	for _, file := range []string{"subject.go", "factor.go", "backup.go", "device.go", "recovery.go"} {
+		for _, verb := range constants(t, file, "", "Verb") {
+			want[RPCSubject("{app}", verb)] = "rpc." + verb + ".request"
+		}
+	}
+	for _, verb := range constants(t, "support.go", "", "Support") {
+		want[SupportSubject("{agent}", verb)] = "support." + verb + ".request"
+	}
+	want[InternalSubject(VerbCheck)] = "internal.check.request"
 	got := map[string]string{}
 	operated := map[string]bool{}
 	for _, op := range doc.Operations {
@@ -220,7 +250,7 @@ func TestAsyncAPIRefersToWhatExists(t *testing.T) {
 
 // TestEventTypes holds each schema's type attribute to the one that Go writes.
 func TestEventTypes(t *testing.T) {
-	for _, name := range constants(t, "event.go", "Name", "") {
+	for _, name := range eventNames(t) {
 		typ, _ := schemaFile(t, name+".json").property(t, "type")
 		var e cloudEvent
 		if err := json.Unmarshal(Event{App: "shop", Name: Name(name)}.Encode(), &e); err != nil {

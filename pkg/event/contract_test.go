@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path"
 	"reflect"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -31,11 +32,30 @@ type messageKind struct {
 	goType reflect.Type                      // of the message, or of its data for a CloudEvent
 	refuse func(body []byte) error           // reads the message as otpost does; nil for what otpost only writes
 	again  func(body []byte) ([]byte, error) // reads the message and writes it once more
+	never  []string                          // members of goType that this message never has
+	always []string                          // and those that it always has, although goType may leave them out
 }
 
-// incoming reports whether apps send it, so that Go and schema must agree on every byte.
+// without says which members of its type a message never has.
+func (k messageKind) without(members ...string) messageKind {
+	k.never = members
+	return k
+}
+
+// with says which members of its type a message always has, although the type may leave them out.
+func (k messageKind) with(members ...string) messageKind {
+	k.always = members
+	return k
+}
+
+// enveloped reports whether it is a CloudEvent that apps send.
+func (k messageKind) enveloped() bool {
+	return k.schema == "login.requested" || slices.Contains(SignalNames(), SignalName(k.schema))
+}
+
+// incoming reports whether apps or support agents send it, so that Go and schema must agree on every byte.
 func (k messageKind) incoming() bool {
-	return k.schema == "login.requested" || strings.HasSuffix(k.schema, ".request")
+	return k.enveloped() || strings.HasSuffix(k.schema, ".request")
 }
 
 func problemOrNil(p *otp.Problem) error {
@@ -46,7 +66,7 @@ func problemOrNil(p *otp.Problem) error {
 }
 
 func plain[T any](schema string, refuse func([]byte) error) messageKind {
-	return messageKind{schema, reflect.TypeFor[T](), refuse, func(body []byte) ([]byte, error) {
+	return messageKind{schema: schema, goType: reflect.TypeFor[T](), refuse: refuse, again: func(body []byte) ([]byte, error) {
 		var v T
 		if err := json.Unmarshal(body, &v, strict); err != nil {
 			return nil, err
@@ -55,8 +75,28 @@ func plain[T any](schema string, refuse func([]byte) error) messageKind {
 	}}
 }
 
+// request is a message that Parse reads; prefix and verb name its schema.
+func request[T any, P Checked[T]](prefix, verb string) messageKind {
+	return plain[T](prefix+"."+verb+".request", func(body []byte) error { _, p := Parse[T, P](body); return problemOrNil(p) })
+}
+
+// signal is a message that ParseSignal reads; T is what it looks for in the data.
+func signal[T any](name SignalName) messageKind {
+	return messageKind{
+		schema: string(name), goType: reflect.TypeFor[T](),
+		refuse: func(body []byte) error { _, p := ParseSignal("shop", name, body); return problemOrNil(p) },
+		again: func(body []byte) ([]byte, error) {
+			s, p := ParseSignal("shop", name, body)
+			if p != nil {
+				return nil, p
+			}
+			return rewrite(body, s.ID, s.SignalData)
+		},
+	}
+}
+
 func cloud[T any](name Name) messageKind {
-	return messageKind{string(name), reflect.TypeFor[T](), nil, func(body []byte) ([]byte, error) {
+	return messageKind{schema: string(name), goType: reflect.TypeFor[T](), again: func(body []byte) ([]byte, error) {
 		var data T
 		e := cloudEvent{Data: &data}
 		if err := json.Unmarshal(body, &e, strict); err != nil {
@@ -74,23 +114,29 @@ func cloud[T any](name Name) messageKind {
 	}}
 }
 
-// rewriteLogin keeps the envelope, of which otpost stores little, and writes the data anew.
+func readLogin(body []byte) error { _, p := ParseLogin("shop", body, received); return problemOrNil(p) }
+
 func rewriteLogin(body []byte) ([]byte, error) {
 	l, p := ParseLogin("shop", body, received)
 	if p != nil {
 		return nil, p
 	}
+	return rewrite(body, l.ID, l.LoginData)
+}
+
+// rewrite keeps the envelope, of which otpost stores little, and writes the data anew.
+func rewrite(body []byte, id string, data any) ([]byte, error) {
 	var whole map[string]any
 	if err := json.Unmarshal(body, &whole); err != nil {
 		return nil, err
 	}
-	whole["id"], whole["data"] = l.ID, l.LoginData
+	whole["id"], whole["data"] = id, data
 	return Encode(whole), nil
 }
 
 // kinds is every message of the contract, by the name of its schema.
 var kinds = []messageKind{
-	{"login.requested", reflect.TypeFor[LoginData](), func(b []byte) error { _, p := ParseLogin("shop", b, received); return problemOrNil(p) }, rewriteLogin},
+	{schema: "login.requested", goType: reflect.TypeFor[LoginData](), refuse: readLogin, again: rewriteLogin},
 	cloud[Issued](ChallengeIssued),
 	cloud[Skipped](ChallengeSkipped),
 	cloud[Refused](ChallengeRefused),
@@ -114,6 +160,93 @@ var kinds = []messageKind{
 	plain[ErrorReply]("rpc.error", nil),
 	plain[Command]("work.command", func(b []byte) error { _, err := ParseCommand(b); return err }),
 	plain[Receipt]("receipt", func(b []byte) error { _, err := ParseReceipt(b); return err }),
+
+	// The life of factors.
+	cloud[FactorData](FactorAdded).without("reason", "login"),
+	cloud[FactorData](FactorRemoved).without("login").with("reason"),
+	cloud[FactorData](FactorSuspended).with("reason"),
+	cloud[BackupCodeUsedData](BackupCodeUsed),
+	cloud[BackupCodesData](BackupCodesRegenerated),
+	cloud[DeviceData](DeviceTrusted).without("reason").with("expires_at"),
+	cloud[DeviceData](DeviceRevoked).without("expires_at").with("reason"),
+	cloud[DeactivatedData](Deactivated),
+	cloud[RecoveryData](RecoveryBegun).without("proof", "proven", "effective_at").with("by"),
+	cloud[RecoveryData](RecoveryApproved).without("proof", "proven", "effective_at").with("by"),
+	cloud[RecoveryData](RecoveryProven).without("by", "effective_at").with("proof"),
+	cloud[RecoveryData](RecoveryWaiting).without("by", "proof", "expires_at").with("effective_at"),
+	cloud[RecoveryData](RecoveryCompleted).without("by", "proof", "expires_at").with("effective_at"),
+	cloud[RecoveryData](RecoveryCancelled).without("proof", "proven", "effective_at", "expires_at").with("by"),
+	cloud[RecoveryData](RecoveryExpired).without("by", "proof", "proven", "effective_at", "expires_at"),
+	cloud[RecoveryData](RecoveryRefused).without("proof", "proven", "effective_at", "expires_at").with("by"),
+	cloud[ErasedData](UserErased),
+	signal[userData](PasswordChanged),
+	signal[signedOutData](SessionSignedOut),
+	signal[erasedData](DeviceErased),
+	signal[userData](UserDeleted),
+	request[FactorBeginRequest]("rpc", VerbFactorBegin),
+	request[FactorResendRequest]("rpc", VerbFactorResend),
+	request[FactorConfirmRequest]("rpc", VerbFactorConfirm),
+	request[FactorListRequest]("rpc", VerbFactorList),
+	request[FactorRenameRequest]("rpc", VerbFactorRename),
+	request[FactorPreferRequest]("rpc", VerbFactorPrefer),
+	request[FactorRemoveRequest]("rpc", VerbFactorRemove),
+	request[FactorResyncRequest]("rpc", VerbFactorResync),
+	request[BackupAcknowledgeRequest]("rpc", VerbBackupAcknowledge),
+	request[BackupCodesRequest]("rpc", VerbBackupView),
+	request[BackupCodesRequest]("rpc", VerbBackupRegenerate),
+	request[DeviceListRequest]("rpc", VerbDeviceList),
+	request[DeviceRevokeRequest]("rpc", VerbDeviceRevoke),
+	request[DeviceRenewRequest]("rpc", VerbDeviceRenew),
+	request[DeactivateBeginRequest]("rpc", VerbDeactivateBegin),
+	request[DeactivateConfirmRequest]("rpc", VerbDeactivateConfirm),
+	request[WebAuthnBeginRequest]("rpc", VerbWebAuthnBegin),
+	request[PreferencesRequest]("rpc", VerbRecoveryPreferences),
+	request[RecoveryAddressRequest]("rpc", VerbRecoveryAddress),
+	request[RecoveryConfirmRequest]("rpc", VerbRecoveryConfirm),
+	request[RecoveryBeginRequest]("rpc", VerbRecoveryBegin),
+	request[RecoveryResendRequest]("rpc", VerbRecoveryResend),
+	request[RecoveryProveRequest]("rpc", VerbRecoveryProve),
+	request[RecoveryStatusRequest]("rpc", VerbRecoveryStatus),
+	request[RecoveryCancelRequest]("rpc", VerbRecoveryCancel),
+	request[SupportUserRequest]("support", SupportFind),
+	request[SupportBeginRequest]("support", SupportBegin),
+	request[SupportRecoveryRequest]("support", SupportApprove),
+	request[SupportRecoveryRequest]("support", SupportRefuse),
+	request[SupportRecoveryRequest]("support", SupportCancel),
+	request[SupportUserRequest]("support", SupportStatus),
+	request[CheckRequest]("internal", VerbCheck),
+	plain[FactorBeginReply]("rpc.factor.begin.reply", nil),
+	plain[ResendReply]("rpc.factor.resend.reply", nil),
+	plain[FactorConfirmReply]("rpc.factor.confirm.reply", nil),
+	plain[FactorListReply]("rpc.factor.list.reply", nil),
+	plain[FactorListReply]("rpc.factor.rename.reply", nil),
+	plain[FactorListReply]("rpc.factor.prefer.reply", nil),
+	plain[FactorListReply]("rpc.factor.remove.reply", nil),
+	plain[FactorResyncReply]("rpc.factor.resync.reply", nil),
+	plain[BackupAcknowledgeReply]("rpc.backup_codes.acknowledge.reply", nil),
+	plain[BackupCodesReply]("rpc.backup_codes.view.reply", nil),
+	plain[BackupCodesReply]("rpc.backup_codes.regenerate.reply", nil),
+	plain[DeviceListReply]("rpc.device.list.reply", nil),
+	plain[DeviceListReply]("rpc.device.revoke.reply", nil),
+	plain[DeviceRenewReply]("rpc.device.renew.reply", nil),
+	plain[DeactivateBeginReply]("rpc.deactivate.begin.reply", nil),
+	plain[DeactivateConfirmReply]("rpc.deactivate.confirm.reply", nil),
+	plain[WebAuthnBeginReply]("rpc.webauthn.begin.reply", nil),
+	plain[PreferencesReply]("rpc.recovery.preferences.reply", nil),
+	plain[RecoveryAddressReply]("rpc.recovery.address.reply", nil),
+	plain[PreferencesReply]("rpc.recovery.confirm.reply", nil),
+	plain[RecoveryReply]("rpc.recovery.begin.reply", nil),
+	plain[ResendReply]("rpc.recovery.resend.reply", nil),
+	plain[RecoveryProveReply]("rpc.recovery.prove.reply", nil),
+	plain[RecoveryReply]("rpc.recovery.status.reply", nil),
+	plain[RecoveryCancelReply]("rpc.recovery.cancel.reply", nil),
+	plain[SupportFindReply]("support.find.reply", nil),
+	plain[RecoveryReply]("support.begin.reply", nil),
+	plain[RecoveryReply]("support.approve.reply", nil),
+	plain[RecoveryReply]("support.refuse.reply", nil),
+	plain[RecoveryReply]("support.cancel.reply", nil),
+	plain[RecoveryReply]("support.status.reply", nil),
+	plain[CheckReply]("internal.check.reply", nil),
 }
 
 func kindOfSchema(t testing.TB, schema string) messageKind {

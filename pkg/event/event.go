@@ -77,7 +77,8 @@ type Issued struct {
 // Skipped is the data of challenge.skipped.
 type Skipped struct {
 	About
-	Reason string `json:"reason"` // trusted_device or no_factor
+	Reason string `json:"reason"`          // trusted_device or no_factor
+	Device string `json:"device,omitzero"` // of trusted_device: its id, not its token, for which the app asks with device.renew
 }
 
 // Refused is the data of challenge.refused. Session and Login are empty where the event did not hold a valid one.
@@ -127,9 +128,9 @@ type Ended struct {
 // AccountLockedData is the data of account.locked.
 type AccountLockedData struct {
 	User      string `json:"user"`
-	Session   string `json:"session"`
-	Login     string `json:"login"`
-	Challenge string `json:"challenge"`
+	Session   string `json:"session,omitzero"`
+	Login     string `json:"login,omitzero"`
+	Challenge string `json:"challenge,omitzero"` // none where the answers were to a ceremony or a recovery
 	Failures  int    `json:"failures"`
 }
 

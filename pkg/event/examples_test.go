@@ -1,7 +1,6 @@
 package event
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -41,8 +40,8 @@ func examples(t testing.TB, schema, side string) map[string][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) < 2 {
-		t.Fatalf("%s has %d %s examples, and needs two", schema, len(files), side)
+	if len(files) == 0 {
+		t.Fatalf("%s has no %s examples", schema, side)
 	}
 	out := map[string][]byte{}
 	for _, f := range files {
@@ -151,14 +150,33 @@ func checkProblem(t reporter, p *otp.Problem, body []byte) {
 	if reply := EncodeProblem(p); accepts("rpc.error", reply) != nil {
 		t.Errorf("the schema refuses the error reply %s", reply)
 	}
-	var address struct {
-		Data struct{ To To }
+	var private struct {
+		Data                                                                     struct{ To any }
+		To, Address, Postal, Code, First, Second, Passphrase, Device, Credential any
 	}
-	if json.Unmarshal(body, &address, json.MatchCaseInsensitiveNames(true)) == nil {
-		for _, a := range []string{address.Data.To.SMS, address.Data.To.Email} {
-			if len(a) > 5 && bytes.Contains([]byte(p.Message), []byte(a)) {
-				t.Errorf("the message quotes an address: %s", p.Message)
+	if json.Unmarshal(body, &private, json.MatchCaseInsensitiveNames(true)) == nil {
+		for _, v := range texts(private.Data.To, private.To, private.Address, private.Postal, private.Code, private.First, private.Second, private.Passphrase,
+			private.Device, private.Credential) {
+			if len(v) > 5 && strings.ContainsAny(v, "@0123456789 ") && strings.Contains(p.Message, v) {
+				t.Errorf("the message quotes what is nobody's business: %s", p.Message)
 			}
 		}
 	}
+}
+
+// texts lists the strings in some values.
+func texts(values ...any) (out []string) {
+	for _, v := range values {
+		switch v := v.(type) {
+		case string:
+			out = append(out, v)
+		case map[string]any:
+			for _, e := range v {
+				out = append(out, texts(e)...)
+			}
+		case []any:
+			out = append(out, texts(v...)...)
+		}
+	}
+	return out
 }

@@ -23,6 +23,23 @@ func FuzzParseVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) { agree(t, k, body) })
 }
 
+// FuzzParseRequest is the same for the requests in the life of factors; which tells the request apart by its place in the list.
+func FuzzParseRequest(f *testing.F) {
+	for i, k := range kinds {
+		if !k.incoming() {
+			continue
+		}
+		for _, body := range examples(f, k.schema, "valid") {
+			f.Add(uint8(i), body)
+		}
+	}
+	f.Fuzz(func(t *testing.T, which uint8, body []byte) {
+		if k := kinds[int(which)%len(kinds)]; k.incoming() {
+			agree(t, k, body)
+		}
+	})
+}
+
 func BenchmarkParseLogin(b *testing.B) {
 	for _, name := range []string{"minimal", "full"} {
 		body := examples(b, "login.requested", "valid")[name]

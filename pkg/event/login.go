@@ -1,7 +1,6 @@
 package event
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -88,7 +87,7 @@ func ParseLogin(app string, body []byte, received time.Time) (Login, *otp.Proble
 		return Login{App: app}, p
 	}
 	l := Login{App: app, ID: env.ID}
-	if p := env.check(); p != nil {
+	if p := env.check(LoginType); p != nil {
 		return l.salvage(env.Data), p
 	}
 	if env.Time != "" {
@@ -127,7 +126,8 @@ func ParseLoginRequest(app string, body []byte) (Login, *otp.Problem) {
 	return l, nil
 }
 
-func (e envelope) check() *otp.Problem {
+// check holds the envelope to CloudEvents 1.0 and to the type of event that the subject is for.
+func (e envelope) check(typ string) *otp.Problem {
 	if e.SpecVersion != "1.0" {
 		return otp.InvalidField("specversion", `must be "1.0"`)
 	}
@@ -137,8 +137,8 @@ func (e envelope) check() *otp.Problem {
 	if w := otp.CheckText(e.Source, maxSource); w != "" {
 		return otp.InvalidField("source", w)
 	}
-	if e.Type != LoginType {
-		return otp.InvalidField("type", fmt.Sprintf("must be %q", LoginType))
+	if e.Type != typ {
+		return otp.InvalidField("type", fmt.Sprintf("must be %q", typ))
 	}
 	if e.DataContentType != "" && e.DataContentType != "application/json" {
 		return otp.InvalidField("datacontenttype", `must be "application/json" where it is given`)
@@ -180,39 +180,29 @@ func (l *Login) check(prefix string) *otp.Problem {
 	if w := otp.CheckID(l.Session); w != "" {
 		return otp.InvalidField(prefix+"session", w)
 	}
-	switch otp.FactorKind(l.Channel) {
-	case "", otp.FactorSMS, otp.FactorEmail, otp.FactorTOTP, otp.FactorHOTP, otp.FactorWebAuthn:
-	default:
-		return otp.InvalidField(prefix+"channel", "must be one of sms, email, totp, hotp, webauthn")
+	if l.Channel != "" {
+		if p := oneOf(prefix+"channel", l.Channel, factorKinds...); p != nil {
+			return p
+		}
 	}
 	if l.To != nil {
 		var err error
 		if l.To.SMS != "" {
 			if l.Phone, err = otp.ParsePhone(l.To.SMS, ""); err != nil {
-				return otp.InvalidField(prefix+"to.sms", addressWords(err))
+				return otp.InvalidField(prefix+"to.sms", otp.AddressWords(err))
 			}
 		}
 		if l.To.Email != "" {
 			if l.Mail, err = otp.ParseEmail(l.To.Email); err != nil {
-				return otp.InvalidField(prefix+"to.email", addressWords(err))
+				return otp.InvalidField(prefix+"to.email", otp.AddressWords(err))
 			}
 		}
 	}
-	if l.Locale != "" && !locale.MatchString(l.Locale) {
-		return otp.InvalidField(prefix+"locale", "must be a language tag such as cs or de-AT (BCP 47)")
+	if p := first(checkLocale(prefix+"locale", l.Locale), l.Client.check(prefix+"client")); p != nil {
+		return p
 	}
-	if l.Client != nil {
-		if l.Client.IP != "" {
-			if ip, err := netip.ParseAddr(l.Client.IP); err != nil || ip.Zone() != "" { // a zone means nothing outside the app's host
-				return otp.InvalidField(prefix+"client.ip", "must be an IPv4 or IPv6 address, without a zone")
-			}
-		}
-		if utf8.RuneCountInString(l.Client.UserAgent) > 1024 {
-			return otp.InvalidField(prefix+"client.user_agent", "must have at most 1024 characters")
-		}
-	}
-	if utf8.RuneCountInString(l.Device) > 512 {
-		return otp.InvalidField(prefix+"device", "must have at most 512 characters")
+	if utf8.RuneCountInString(l.Device) > maxDevice {
+		return otp.InvalidField(prefix+"device", fmt.Sprintf("must have at most %d characters", maxDevice))
 	}
 	if l.Transaction != nil {
 		if f, w := l.Transaction.Check(); w != "" {
@@ -222,12 +212,19 @@ func (l *Login) check(prefix string) *otp.Problem {
 	return nil
 }
 
-// addressWords are what is wrong with an address, in words that follow the field's name.
-func addressWords(err error) string {
-	if e, ok := errors.AsType[*otp.AddressError](err); ok {
-		return e.Reason
+func (c *Client) check(field string) *otp.Problem {
+	if c == nil {
+		return nil
 	}
-	return err.Error()
+	if c.IP != "" {
+		if ip, err := netip.ParseAddr(c.IP); err != nil || ip.Zone() != "" { // a zone means nothing outside the app's host
+			return otp.InvalidField(field+".ip", "must be an IPv4 or IPv6 address, without a zone")
+		}
+	}
+	if utf8.RuneCountInString(c.UserAgent) > maxUserAgent {
+		return otp.InvalidField(field+".user_agent", fmt.Sprintf("must have at most %d characters", maxUserAgent))
+	}
+	return nil
 }
 
 // salvage keeps of a bad event what names its user, so that the refusal finds its addressee.

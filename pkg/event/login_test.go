@@ -158,8 +158,8 @@ func TestParseVerifyReadsEveryField(t *testing.T) {
 		t.Fatal(p)
 	}
 	want := Answer{
-		App: "shop", Challenge: a.Challenge, Session: "s-9f3c", Digits: "123456", Factor: otp.FactorSMS,
-		Transaction: &otp.Transaction{Amount: "39.99 EUR", Payee: "Shop"}, Request: "r-1",
+		App: "shop", Challenge: a.Challenge, Session: "s-9f3c", Code: "123456", Form: otp.FormDigits, Factor: otp.FactorSMS,
+		Transaction: &otp.Transaction{Amount: "39.99 EUR", Payee: "Shop"}, TrustDevice: &TrustDevice{Label: "Firefox at home"}, Request: "r-1",
 	}
 	if d := cmp.Diff(want, a); d != "" || a.Challenge.String() != "0193503c-7a80-7c1e-9d2a-3f1be2a45c07" {
 		t.Error(a.Challenge, d)
@@ -169,8 +169,8 @@ func TestParseVerifyReadsEveryField(t *testing.T) {
 		if p != nil {
 			t.Fatal(p)
 		}
-		if strings.HasPrefix(name, "code-") && !strings.Contains("0123456789", a.Digits) && a.Digits != "1234" {
-			t.Errorf("%s reads as %q", name, a.Digits)
+		if strings.HasPrefix(name, "code-") && (a.Form != otp.FormDigits || !strings.Contains("0123456789", a.Code) && a.Code != "1234") {
+			t.Errorf("%s reads as %q, of the form %s", name, a.Code, a.Form)
 		}
 	}
 }

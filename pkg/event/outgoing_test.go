@@ -15,7 +15,7 @@ func printable(limit int) *rapid.Generator[string] {
 	return rapid.StringN(1, limit, -1).Filter(func(s string) bool { return otp.CheckText(s, limit) == "" })
 }
 
-func oneOf[T ~string](values ...T) *rapid.Generator[string] {
+func word[T ~string](values ...T) *rapid.Generator[string] {
 	return rapid.Map(rapid.SampledFrom(values), func(v T) string { return string(v) })
 }
 
@@ -31,20 +31,22 @@ var (
 	})
 	aChallenge = rapid.Map(aUUID, uuid.UUID.String)
 	aChannel   = rapid.SampledFrom([]otp.Channel{otp.SMS, otp.Email})
-	aMethod    = oneOf(otp.FactorSMS, otp.FactorEmail, otp.FactorTOTP, otp.FactorHOTP, otp.FactorWebAuthn)
-	aKind      = rapid.SampledFrom([]otp.FactorKind{otp.FactorSMS, otp.FactorEmail, otp.FactorTOTP, otp.FactorHOTP, otp.FactorWebAuthn, otp.FactorBackupCode})
+	aMethod    = word(otp.FactorKinds()...)
+	aKind      = rapid.SampledFrom(append(otp.FactorKinds(), otp.FactorBackupCode))
 	aFactor    = rapid.Map(aKind, func(k otp.FactorKind) string { return string(k) })
 	someAMR    = rapid.Map(aKind, otp.FactorKind.AMR)
 	aMask      = rapid.SampledFrom([]string{otp.MaskPhone("+14155550100"), otp.MaskEmail("user@example.com"), otp.MaskPhone("?"), otp.MaskEmail("?")})
-	aReason    = oneOf(otp.Invalid, otp.UnknownApp, otp.UnknownChallenge, otp.ChallengeEnded, otp.RateLimited, otp.AccountLocked, otp.BlockedDestination, otp.NoFactorLeft, otp.Stale, otp.Busy, otp.Internal)
-	aWait      = rapid.Map(rapid.Int64Range(-int64(time.Second), int64(2*time.Hour)), func(d int64) int { return otp.Seconds(time.Duration(d)) })
-	anApp      = rapid.StringMatching(`[a-z0-9-]{1,64}`)
-	aCount     = rapid.IntRange(0, 10)
-	aDigits    = rapid.IntRange(otp.MinDigits, otp.MaxDigits)
-	anEnd      = oneOf(otp.Expired, otp.Exhausted, otp.Superseded, otp.Cancelled, otp.Locked, otp.Undeliverable)
-	aVerdict   = oneOf(otp.Expired, otp.Exhausted, otp.Superseded, otp.Cancelled, otp.Locked) // an undeliverable one is told as cancelled
-	aState     = oneOf(otp.Open, otp.Verified, otp.Expired, otp.Exhausted, otp.Superseded, otp.Cancelled, otp.Locked, otp.Undeliverable)
-	anOutcome  = rapid.SampledFrom([]otp.DeliveryState{otp.DeliveryAccepted, otp.DeliveryDelivered, otp.DeliveryUndelivered, otp.DeliveryFailed, otp.DeliveryUnconfirmed, otp.DeliveryExpired})
+	aReason    = word(otp.Invalid, otp.UnknownApp, otp.UnknownChallenge, otp.ChallengeEnded, otp.RateLimited, otp.AccountLocked, otp.BlockedDestination, otp.NoFactorLeft, otp.Stale, otp.Busy, otp.Internal,
+		otp.ReauthRequired, otp.UnknownFactor, otp.UnknownCeremony, otp.UnknownRecovery, otp.UnknownDevice, otp.WrongCode, otp.NotAllowed, otp.LastFactor, otp.CoolingOff,
+		otp.ApprovalRequired, otp.Conflict, otp.TooMany)
+	aWait     = rapid.Map(rapid.Int64Range(-int64(time.Second), int64(2*time.Hour)), func(d int64) int { return otp.Seconds(time.Duration(d)) })
+	anApp     = rapid.StringMatching(`[a-z0-9-]{1,64}`)
+	aCount    = rapid.IntRange(0, 10)
+	aDigits   = rapid.IntRange(otp.MinDigits, otp.MaxDigits)
+	anEnd     = word(otp.Expired, otp.Exhausted, otp.Superseded, otp.Cancelled, otp.Locked, otp.Undeliverable)
+	aVerdict  = word(otp.Expired, otp.Exhausted, otp.Superseded, otp.Cancelled, otp.Locked) // an undeliverable one is told as cancelled
+	aState    = word(otp.Open, otp.Verified, otp.Expired, otp.Exhausted, otp.Superseded, otp.Cancelled, otp.Locked, otp.Undeliverable)
+	anOutcome = rapid.SampledFrom([]otp.DeliveryState{otp.DeliveryAccepted, otp.DeliveryDelivered, otp.DeliveryUndelivered, otp.DeliveryFailed, otp.DeliveryUnconfirmed, otp.DeliveryExpired})
 )
 
 func maybe[T any](t *rapid.T, g *rapid.Generator[T], name string) (v T) {
@@ -81,7 +83,10 @@ var eventData = map[Name]func(*rapid.T) any{
 		}
 	},
 	ChallengeSkipped: func(t *rapid.T) any {
-		return Skipped{about(t), rapid.SampledFrom([]string{"trusted_device", "no_factor"}).Draw(t, "reason")}
+		if rapid.Bool().Draw(t, "trusted") {
+			return Skipped{about(t), "trusted_device", maybe(t, aChallenge, "device")}
+		}
+		return Skipped{about(t), "no_factor", ""}
 	},
 	ChallengeRefused: func(t *rapid.T) any {
 		return Refused{anID.Draw(t, "user"), maybe(t, anID, "session"), maybe(t, anID, "login"), aReason.Draw(t, "reason"), aSentence.Draw(t, "message"), aWait.Draw(t, "retry")}
@@ -99,8 +104,9 @@ var eventData = map[Name]func(*rapid.T) any{
 		return Ended{about(t), aChallenge.Draw(t, "challenge"), anEnd.Draw(t, "reason")}
 	},
 	AccountLocked: func(t *rapid.T) any {
-		a := about(t)
-		return AccountLockedData{a.User, a.Session, a.Login, aChallenge.Draw(t, "challenge"), rapid.IntRange(1, otp.MaxFailures).Draw(t, "failures")}
+		return AccountLockedData{
+			anID.Draw(t, "user"), maybe(t, anID, "session"), maybe(t, anID, "login"), maybe(t, aChallenge, "challenge"), rapid.IntRange(1, otp.MaxFailures).Draw(t, "failures"),
+		}
 	},
 }
 
@@ -110,6 +116,7 @@ var replies = map[string]func(*rapid.T) any{
 		r := VerifyReply{AttemptsLeft: aCount.Draw(t, "left"), RetryAfter: aWait.Draw(t, "retry")}
 		if rapid.Bool().Draw(t, "verified") {
 			r.Result, r.User, r.Factor, r.AMR, r.VerifiedAt = string(otp.Verified), anID.Draw(t, "user"), aFactor.Draw(t, "factor"), someAMR.Draw(t, "amr"), aStamp.Draw(t, "at")
+			r.Device = maybe(t, aToken, "device")
 			return r
 		}
 		r.Result = rapid.OneOf(aVerdict, rapid.SampledFrom([]string{ResultWrong, ResultUnknown})).Draw(t, "result")
@@ -124,7 +131,10 @@ var replies = map[string]func(*rapid.T) any{
 				To: maybe(t, aMask, "to"), ExpiresAt: aStamp.Draw(t, "expires"), Digits: maybe(t, aDigits, "digits"), Methods: maybe(t, rapid.SliceOf(aFactor), "methods"),
 			}
 		case OutcomeSkipped:
-			return LoginReply{Outcome: OutcomeSkipped, Reason: rapid.SampledFrom([]string{"trusted_device", "no_factor"}).Draw(t, "reason")}
+			if rapid.Bool().Draw(t, "trusted") {
+				return LoginReply{Outcome: OutcomeSkipped, Reason: "trusted_device", Device: aToken.Draw(t, "device")}
+			}
+			return LoginReply{Outcome: OutcomeSkipped, Reason: "no_factor"}
 		default:
 			return LoginReply{Outcome: OutcomeRefused, Reason: aReason.Draw(t, "reason"), Message: aSentence.Draw(t, "message"), RetryAfter: aWait.Draw(t, "retry")}
 		}
@@ -156,6 +166,38 @@ var replies = map[string]func(*rapid.T) any{
 	},
 }
 
+// command draws a command of any purpose.
+func command(t *rapid.T) Command {
+	c := Command{
+		Challenge: aUUID.Draw(t, "challenge"), Attempt: rapid.IntRange(1, 100).Draw(t, "attempt"), Channel: aChannel.Draw(t, "channel"), App: anApp.Draw(t, "app"),
+		AppName: aSentence.Draw(t, "name"), Origin: maybe(t, rapid.Just("shop.example"), "origin"), User: anID.Draw(t, "user"),
+		To: rapid.SliceOfN(rapid.Byte(), 1, 400).Draw(t, "to"), Locale: maybe(t, rapid.Just("cs"), "locale"), Fallback: maybe(t, rapid.Just("de-AT"), "fallback"),
+		Purpose:   rapid.SampledFrom([]string{PurposeChallenge, PurposeAddFactor, PurposeResetAddress, PurposeRecovery, PurposeNotice}).Draw(t, "purpose"),
+		ExpiresAt: aTime.Draw(t, "expires").UTC(),
+	}
+	code := true
+	if c.OfChallenge() {
+		c.Transaction = transaction(t)
+	} else {
+		c.Channel = rapid.SampledFrom([]otp.Channel{otp.SMS, otp.Email, otp.Letter}).Draw(t, "sendable")
+		c.CodeID = aUUID.Draw(t, "code id")
+	}
+	if c.Purpose == PurposeNotice {
+		c.Notice = &NoticeDetail{
+			rapid.SampledFrom(otp.Notices()).Draw(t, "notice"), aTime.Draw(t, "at").UTC(), maybe(t, aKind, "factor"), maybe(t, printable(MaxLabel), "label"),
+			aCount.Draw(t, "left"), maybe(t, aTime, "effective").UTC(), maybe(t, rapid.Just(RevokedStolen), "reason"),
+		}
+		if code = rapid.Bool().Draw(t, "code?"); !code {
+			c.CodeID = uuid.Nil
+		}
+	}
+	if code {
+		c.Nonce = rapid.SliceOfN(rapid.Byte(), otp.NonceSize, otp.NonceSize).Draw(t, "nonce")
+		c.Key, c.Digits = rapid.Uint32().Draw(t, "key"), aDigits.Draw(t, "digits")
+	}
+	return c
+}
+
 // written proves that the schema takes what Go wrote, and that reading and writing it again changes nothing.
 func written(t *rapid.T, k messageKind, body []byte) {
 	if err := accepts(k.schema, body); err != nil {
@@ -177,20 +219,21 @@ func written(t *rapid.T, k messageKind, body []byte) {
 
 func TestWhateverGoWritesIsValid(t *testing.T) {
 	checked := map[string]bool{}
-	for name, draw := range eventData {
+	for name, draw := range both(eventData, factorEvents) {
 		checked[string(name)] = true
 		t.Run(string(name), func(t *testing.T) {
 			k := kindOfSchema(t, string(name))
+			_, hasSubject := schemaFile(t, k.schema+".json").property(t, "subject")
 			rapid.Check(t, func(t *rapid.T) {
 				e := Event{App: anApp.Draw(t, "app"), Name: name, ID: anID.Draw(t, "id"), Time: aTime.Draw(t, "time"), Data: draw(t)}
-				if name != ChallengeSkipped && name != ChallengeRefused {
+				if hasSubject {
 					e.Subject = maybe(t, aChallenge, "subject")
 				}
 				written(t, k, e.Encode())
 			})
 		})
 	}
-	for schema, draw := range replies {
+	for schema, draw := range both(replies, factorReplies) {
 		checked[schema] = true
 		t.Run(schema, func(t *testing.T) {
 			k := kindOfSchema(t, schema)
@@ -201,11 +244,7 @@ func TestWhateverGoWritesIsValid(t *testing.T) {
 	t.Run("work.command", func(t *testing.T) {
 		k := kindOfSchema(t, "work.command")
 		rapid.Check(t, func(t *rapid.T) {
-			written(t, k, Command{
-				aUUID.Draw(t, "challenge"), rapid.IntRange(1, 100).Draw(t, "attempt"), aChannel.Draw(t, "channel"), anApp.Draw(t, "app"), aSentence.Draw(t, "name"),
-				maybe(t, rapid.Just("shop.example"), "origin"), anID.Draw(t, "user"), rapid.SliceOfN(rapid.Byte(), 1, 400).Draw(t, "to"), rapid.SliceOfN(rapid.Byte(), otp.NonceSize, otp.NonceSize).Draw(t, "nonce"),
-				rapid.Uint32().Draw(t, "key"), aDigits.Draw(t, "digits"), maybe(t, rapid.Just("cs"), "locale"), maybe(t, rapid.Just("de-AT"), "fallback"), transaction(t), aTime.Draw(t, "expires").UTC(),
-			}.Encode())
+			written(t, k, command(t).Encode())
 		})
 	})
 	t.Run("receipt", func(t *testing.T) {

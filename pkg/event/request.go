@@ -3,6 +3,7 @@ package event
 import (
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
 	"github.com/otpost/otpost/pkg/otp"
@@ -12,8 +13,9 @@ import (
 type VerifyRequest struct {
 	Challenge   string           `json:"challenge"`
 	Session     string           `json:"session"`
-	Code        string           `json:"code"`
-	Factor      string           `json:"factor,omitzero"` // compare with this kind of factor only
+	Code        string           `json:"code,omitzero"`       // of any of the user's factors, or a backup code
+	Credential  jsontext.Value   `json:"credential,omitzero"` // in place of a code: what a security key says, the PublicKeyCredential as JSON
+	Factor      string           `json:"factor,omitzero"`     // compare with this kind of factor only
 	Transaction *otp.Transaction `json:"transaction,omitzero"`
 	TrustDevice *TrustDevice     `json:"trust_device,omitzero"`
 	Request     string           `json:"request,omitzero"` // idempotency id: the same request again gets the same verdict and takes no attempt
@@ -29,7 +31,10 @@ type Answer struct {
 	App         string
 	Challenge   uuid.UUID
 	Session     string
-	Digits      string // ASCII digits only
+	Code        string         // in the only form of its Form; empty for a credential
+	Form        otp.AnswerForm // what the code looks like
+	Credential  []byte
+	TrustDevice *TrustDevice
 	Factor      otp.FactorKind
 	Transaction *otp.Transaction
 	Request     string
@@ -44,6 +49,7 @@ type VerifyReply struct {
 	Factor       string   `json:"factor,omitzero"`
 	AMR          []string `json:"amr,omitzero"`
 	VerifiedAt   string   `json:"verified_at,omitzero"`
+	Device       string   `json:"device,omitzero"` // the token of the browser that is trusted from now on
 }
 
 // Results of a verification that are no state of a challenge.
@@ -65,6 +71,7 @@ type LoginReply struct {
 	Reason     string   `json:"reason,omitzero"`
 	Message    string   `json:"message,omitzero"`
 	RetryAfter int      `json:"retry_after,omitzero"`
+	Device     string   `json:"device,omitzero"` // of skipped for a trusted device: its token from now on
 }
 
 // Outcomes of a login.
@@ -163,15 +170,16 @@ func ParseVerify(app string, body []byte) (Answer, *otp.Problem) {
 		return Answer{}, p
 	}
 	a := Answer{App: app, Challenge: id, Session: r.Session, Factor: otp.FactorKind(r.Factor), Transaction: r.Transaction, Request: r.Request}
-	switch a.Factor {
-	case "", otp.FactorSMS, otp.FactorEmail, otp.FactorTOTP, otp.FactorHOTP, otp.FactorBackupCode:
-	default:
-		return Answer{}, otp.InvalidField("factor", "must be one of sms, email, totp, hotp, backup_code")
+	if r.Factor != "" {
+		if p := oneOf("factor", r.Factor, answerKinds...); p != nil {
+			return Answer{}, p
+		}
 	}
-	var words string
-	if a.Digits, words = otp.NormalizeAnswer(r.Code); words != "" {
-		return Answer{}, otp.InvalidField("code", words)
+	if p := codeOrCredential(&r.Code, r.Credential); p != nil {
+		return Answer{}, p
 	}
+	a.Credential, a.TrustDevice = r.Credential, r.TrustDevice
+	a.Code, a.Form, _ = otp.ParseAnswer(r.Code)
 	if r.Transaction != nil {
 		if f, w := r.Transaction.Check(); w != "" {
 			return Answer{}, otp.InvalidField("transaction."+f, w)
@@ -183,8 +191,8 @@ func ParseVerify(app string, body []byte) (Answer, *otp.Problem) {
 		}
 	}
 	if r.TrustDevice != nil {
-		if w := otp.CheckID(r.TrustDevice.Label); w != "" {
-			return Answer{}, otp.InvalidField("trust_device.label", w)
+		if p := needID("trust_device.label", r.TrustDevice.Label); p != nil { // longer than MaxLabel, as it has been from the start
+			return Answer{}, p
 		}
 	}
 	return a, nil

@@ -2,6 +2,7 @@ package event
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ func (n node) required() map[string]bool {
 type member struct {
 	name     string
 	typ      reflect.Type
-	optional bool // left out when zero
+	optional bool // left out when zero or empty
 }
 
 // members returns what t is in JSON, embedded structs included.
@@ -87,14 +88,15 @@ func members(t reflect.Type) []member {
 		case name == "" && f.Anonymous:
 			out = append(out, members(f.Type)...)
 		default:
-			out = append(out, member{name, f.Type, strings.Contains(options, "omitzero")})
+			out = append(out, member{name, f.Type, strings.Contains(options, "omitzero") || strings.Contains(options, "omitempty")})
 		}
 	}
 	return out
 }
 
-// matches proves that a Go type and a schema know the same members, in kind and, unless only names are wanted, in which may be missing.
-func matches(t *testing.T, at string, typ reflect.Type, n node, needRequired bool) {
+// matches proves that a Go type and a schema know the same members, in kind and, unless only names are wanted, in which may be missing. What k says of
+// members that are never or always there holds besides.
+func matches(t *testing.T, at string, typ reflect.Type, n node, k messageKind, needRequired bool) {
 	t.Helper()
 	n = n.follow(t)
 	for typ.Kind() == reflect.Pointer {
@@ -115,25 +117,35 @@ func matches(t *testing.T, at string, typ reflect.Type, n node, needRequired boo
 			t.Errorf("%s: the schema does not say what is in the array", at)
 			return
 		}
-		matches(t, at+"[]", typ.Elem(), node{n.file, items}, needRequired)
+		matches(t, at+"[]", typ.Elem(), node{n.file, items}, messageKind{}, needRequired)
 	case "object":
 		props, _ := n.value["properties"].(map[string]any)
 		required := n.required()
 		known := map[string]bool{}
 		for _, m := range members(typ) {
-			known[m.name] = true
 			p, ok := n.property(t, m.name)
+			if slices.Contains(k.never, m.name) {
+				if !m.optional {
+					t.Errorf("%s.%s is never there, and %s cannot leave it out", at, m.name, typ)
+				}
+				continue
+			}
+			known[m.name] = true
 			if !ok {
 				t.Errorf("%s.%s is in %s and not in the schema", at, m.name, typ)
 				continue
 			}
-			if needRequired && required[m.name] == m.optional {
+			if slices.Contains(k.always, m.name) {
+				if !required[m.name] || !m.optional {
+					t.Errorf("%s.%s is always there: required in the schema is %v, omitzero in Go is %v", at, m.name, required[m.name], m.optional)
+				}
+			} else if needRequired && required[m.name] == m.optional {
 				t.Errorf("%s.%s: omitzero in Go is %v, required in the schema is %v", at, m.name, m.optional, required[m.name])
 			}
 			if p.value["description"] == nil && p.follow(t).value["description"] == nil {
 				t.Errorf("%s.%s has no description", at, m.name)
 			}
-			matches(t, at+"."+m.name, m.typ, p, needRequired)
+			matches(t, at+"."+m.name, m.typ, p, messageKind{}, needRequired)
 		}
 		for name := range props {
 			if !known[name] {
@@ -153,6 +165,8 @@ func jsonKind(t reflect.Type) string {
 		return "string"
 	case reflect.Int, reflect.Uint32:
 		return "integer"
+	case reflect.Bool:
+		return "boolean"
 	case reflect.Slice:
 		if t.Elem().Kind() == reflect.Uint8 { // raw JSON
 			return ""
@@ -174,6 +188,8 @@ func allowsKind(t testing.TB, n node, kind string) bool {
 			return kind == "string"
 		case float64:
 			return kind == "integer"
+		case bool:
+			return kind == "boolean"
 		}
 		return false
 	}
@@ -208,12 +224,12 @@ func TestTypesAndSchemasHaveTheSameMembers(t *testing.T) {
 			n := schemaFile(t, k.schema+".json")
 			data, isEvent := n.property(t, "data")
 			switch {
-			case k.schema == "login.requested":
-				matches(t, "envelope", reflect.TypeFor[envelope](), n, false) // decoded only, so it has no omitzero
+			case k.enveloped():
+				matches(t, "envelope", reflect.TypeFor[envelope](), n, messageKind{}, false) // decoded only, so it has no omitzero
 			case isEvent:
 				// What is about no challenge has no subject.
 				if _, ok := n.property(t, "subject"); ok {
-					matches(t, "envelope", reflect.TypeFor[cloudEvent](), n, true)
+					matches(t, "envelope", reflect.TypeFor[cloudEvent](), n, messageKind{}, true)
 				}
 			default:
 				data = n
@@ -221,7 +237,7 @@ func TestTypesAndSchemasHaveTheSameMembers(t *testing.T) {
 			if data.follow(t).value["additionalProperties"] != false {
 				t.Error("the schema lets unknown members pass")
 			}
-			matches(t, k.schema, k.goType, data, true)
+			matches(t, k.schema, k.goType, data, k, true)
 		})
 	}
 }

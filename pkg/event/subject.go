@@ -16,7 +16,10 @@ const (
 	WorkPrefix    = "otpost.work."
 	ReceiptPrefix = "otpost.receipt."
 	DeadPrefix    = "otpost.dead."
-	appPrefix     = "otpost.app."
+
+	appPrefix      = "otpost.app."
+	supportPrefix  = "otpost.support."
+	internalPrefix = "otpost.internal."
 )
 
 // The verbs that apps may request, the last token of an RPC subject.
@@ -36,6 +39,12 @@ func RPCSubject(app, verb string) string { return appPrefix + app + ".rpc." + ve
 
 // EventSubject is where an app hears an event.
 func EventSubject(app string, name Name) string { return appPrefix + app + ".event." + string(name) }
+
+// SupportSubject is where a support agent sends a request; "*" for agent stands for every agent.
+func SupportSubject(agent, verb string) string { return supportPrefix + agent + ".rpc." + verb }
+
+// InternalSubject is where one worker asks another.
+func InternalSubject(verb string) string { return internalPrefix + verb }
 
 // WorkSubject is where the commands to one channel's workers go.
 func WorkSubject(c otp.Channel) string { return WorkPrefix + string(c) }
