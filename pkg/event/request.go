@@ -49,7 +49,7 @@ type VerifyReply struct {
 	Factor       string   `json:"factor,omitzero"`
 	AMR          []string `json:"amr,omitzero"`
 	VerifiedAt   string   `json:"verified_at,omitzero"`
-	Device       string   `json:"device,omitzero"` // the token of the browser that is trusted from now on
+	Device       string   `json:"device,omitzero"` // the token of the browser that is trusted from now on; told once, and not to a repeat of the request
 }
 
 // Results of a verification that are no state of a challenge.

@@ -40,7 +40,7 @@ type Heard struct {
 	changed chan struct{} // closed at the next event
 }
 
-// Events listens to an app's events over the app's own connection, from now on.
+// Events listens to an app's events over the app's own connection, from now on. Each is held to its schema.
 func Events(t testing.TB, nc *nats.Conn, app string) *Heard {
 	t.Helper()
 	h := &Heard{changed: make(chan struct{})}
@@ -49,6 +49,9 @@ func Events(t testing.TB, nc *nats.Conn, app string) *Heard {
 		e := Event{Name: event.Name(strings.TrimPrefix(m.Subject, prefix)), Raw: m.Data}
 		if err := json.Unmarshal(m.Data, &e); err != nil {
 			t.Errorf("event on %s: %v", m.Subject, err)
+		}
+		if err := Contract(string(e.Name), m.Data); err != nil {
+			t.Errorf("%s breaks its schema: %v\n%s", e.Name, err, m.Data)
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()

@@ -108,6 +108,9 @@ func (n *Server) AppUser(app string) (user, password string) {
 	return "app_" + app, natsPassword("app_" + app)
 }
 
+// AgentPassword returns the password of a support agent's user, which is bus.AgentUser(agent).
+func (n *Server) AgentPassword(agent string) string { return natsPassword(bus.AgentUser(agent)) }
+
 // Bus connects as a role. The connection ends with the test.
 func (n *Server) Bus(t testing.TB, role bus.Role) *bus.Bus {
 	t.Helper()
@@ -137,7 +140,7 @@ func (n *Server) App(t testing.TB, app string) *nats.Conn {
 // bus.SupportSubject with the agent's own name.
 func (n *Server) Agent(t testing.TB, agent string) *nats.Conn {
 	t.Helper()
-	return n.client(t, agent, bus.AgentUser(agent), natsPassword(bus.AgentUser(agent)))
+	return n.client(t, agent, bus.AgentUser(agent), n.AgentPassword(agent))
 }
 
 // client connects as an app or an agent.

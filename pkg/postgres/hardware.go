@@ -52,7 +52,7 @@ const tokensAtOnce = 2000
 // where some are there already.
 func (s *Factors) Import(ctx context.Context, now time.Time, app int, tokens []NewToken, factors []NewFactor) error {
 	return s.db.tx(ctx, "import tokens", func(tx *sqlx.Tx) error {
-		if _, err := tx.ExecContext(ctx, query("imports_lock")); err != nil {
+		if _, err := tx.ExecContext(ctx, query(guarded("imports_lock"))); err != nil {
 			return fmt.Errorf("wait for another import: %w", err)
 		}
 		if err := refuseKnown(ctx, tx, app, tokens); err != nil {

@@ -226,3 +226,9 @@ func (a *Act) ResendRecoveryCode(recovery, old uuid.UUID, next RecoveryCode, mos
 	n, err := a.exec("recovery_code_resend", recovery, old, next.ID, next.NextSendAt, next.ExpiresAt, most, a.Now)
 	return n == 1, err
 }
+
+// WithdrawRecoveryCodes keeps the codes of a recovery that has ended from being sent, where no worker has taken them yet.
+func (a *Act) WithdrawRecoveryCodes(recovery uuid.UUID) error {
+	_, err := a.exec("recovery_codes_withdraw", recovery, a.Now)
+	return err
+}

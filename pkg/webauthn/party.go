@@ -6,8 +6,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-webauthn/webauthn/protocol"
+
+	"github.com/otpost/otpost/pkg/otp"
 )
 
 // A Party is the relying party that an app's users register their keys with. Keys are bound to the ID for good: an app that changes it loses them.
@@ -22,6 +25,16 @@ const (
 	maxName    = 64                      // bytes that an authenticator keeps of a name (§6.4.1)
 	androidApp = "android:apk-key-hash:" // before the digest of the certificate that signed a mobile app
 )
+
+// PartyOf returns the relying party of an app by its name for people, which may be longer than authenticators keep, and its policy; ok is false for an
+// app that has set none: its users cannot use security keys.
+func PartyOf(name string, p otp.FactorPolicy) (party Party, ok bool) {
+	for len(name) > maxName {
+		_, size := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-size]
+	}
+	return Party{ID: p.RPID, Name: name, Origins: p.Origins}, p.RPID != ""
+}
 
 // Check returns an error that names the first setting that cannot work. Origins are compared with what the browser says letter by letter, so each
 // must be written as browsers do: no path, no default port, in lower case. Each page must be of the party's domain or one below; it must come by

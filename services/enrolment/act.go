@@ -46,7 +46,7 @@ func (a *act) wrong() (otp.Budget, error) {
 	if !b.Locked || was.Locked {
 		return b, nil
 	}
-	a.tell(event.AccountLocked, uuid.Nil, event.AccountLockedData{User: a.Who.User, Failures: b.Failures})
+	a.tell(event.AccountLocked, event.AccountLockedData{User: a.Who.User, Failures: b.Failures})
 	if err := a.audit("account.locked", note{}); err != nil {
 		return b, err
 	}
@@ -87,13 +87,11 @@ func (a *act) audit(action string, n note) error {
 	return a.Audit(e)
 }
 
-// tell puts an event into the outbox. about is the id of what it tells of, Nil for the user alone.
-func (a *act) tell(name event.Name, about uuid.UUID, data any) {
-	e := event.Event{App: a.caller.app.Name, Name: name, ID: uuid.Must(uuid.NewV7()).String() + "/" + string(name), Time: a.Now, Data: data}
-	if about != uuid.Nil {
-		e.Subject = about.String()
-	}
-	a.Tell(outbox.Entry(e))
+// tell puts an event into the outbox.
+func (a *act) tell(name event.Name, data any) {
+	a.Tell(outbox.Entry(event.Event{
+		App: a.caller.app.Name, Name: name, ID: uuid.Must(uuid.NewV7()).String() + "/" + string(name), Time: a.Now, Data: data,
+	}))
 }
 
 // notify leaves a notice to the user.
@@ -121,7 +119,7 @@ func (a *act) revoke(reason string, only uuid.UUID, session string) ([]postgres.
 		return nil, err
 	}
 	for _, d := range gone {
-		a.tell(event.DeviceRevoked, d.ID, event.DeviceData{User: a.Who.User, Session: d.Session, Device: d.ID.String(), Label: d.Label, Reason: reason})
+		a.tell(event.DeviceRevoked, event.DeviceData{User: a.Who.User, Session: d.Session, Device: d.ID.String(), Label: d.Label, Reason: reason})
 	}
 	return gone, nil
 }

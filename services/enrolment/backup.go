@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/postgres"
@@ -191,7 +189,7 @@ func (w *Worker) backupRegenerate(ctx context.Context, c caller, r event.BackupC
 			reply.Codes = append(reply.Codes, event.BackupCodeInfo{Code: code})
 		}
 		reply.Left = len(codes)
-		a.tell(event.BackupCodesRegenerated, uuid.Nil, event.BackupCodesData{User: a.Who.User, Session: r.Session, Left: len(codes)})
+		a.tell(event.BackupCodesRegenerated, event.BackupCodesData{User: a.Who.User, Session: r.Session, Left: len(codes)})
 		if err := a.audit("backup_codes.regenerated", note{session: r.Session, client: r.Client}); err != nil {
 			return err
 		}

@@ -234,7 +234,7 @@ func (a *act) add(f postgres.OwnedFactor, session string, client *event.Client) 
 
 // added tells of a factor that logins may ask for from now on.
 func (a *act) added(f postgres.OwnedFactor, session string, client *event.Client) error {
-	a.tell(event.FactorAdded, f.ID, event.FactorData{
+	a.tell(event.FactorAdded, event.FactorData{
 		User: a.Who.User, Session: session, Factor: f.ID.String(), Kind: string(f.Kind), Label: f.Label, To: f.Mask,
 	})
 	if err := a.audit("factor.added", note{factor: f.ID, session: session, client: client, detail: map[string]any{"kind": f.Kind}}); err != nil {

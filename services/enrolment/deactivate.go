@@ -54,7 +54,7 @@ func (w *Worker) deactivateConfirm(ctx context.Context, c caller, r event.Deacti
 		if err := a.dropRecovery("deactivated", r.Session); err != nil {
 			return err
 		}
-		a.tell(event.Deactivated, id, event.DeactivatedData{User: a.Who.User, Session: r.Session})
+		a.tell(event.Deactivated, event.DeactivatedData{User: a.Who.User, Session: r.Session})
 		if err := a.audit("deactivate.confirmed", note{factor: id, session: r.Session}); err != nil {
 			return err
 		}

@@ -62,6 +62,9 @@ func (a *act) carryOut(rec postgres.Recovery) error {
 	if err := a.void(event.RemovedRecovery, event.RevokedRecovery, rec.Session, nil); err != nil {
 		return err
 	}
+	if err := a.WithdrawRecoveryCodes(rec.ID); err != nil {
+		return err
+	}
 	a.tellRecovery(event.RecoveryCompleted, rec, event.RecoveryData{Proven: proofNames(rec.Proofs), EffectiveAt: event.Time(rec.EffectiveAt)})
 	if err := a.audit("recovery.completed", note{factor: rec.ID, session: rec.Session, detail: map[string]any{"proofs": rec.Proofs}}); err != nil {
 		return err
@@ -75,6 +78,9 @@ func (a *act) expire(rec postgres.Recovery) (bool, error) {
 	if err != nil || !late {
 		return false, err
 	}
+	if err := a.WithdrawRecoveryCodes(rec.ID); err != nil {
+		return false, err
+	}
 	a.tellRecovery(event.RecoveryExpired, rec, event.RecoveryData{})
 	return true, a.audit("recovery.expired", note{factor: rec.ID})
 }
@@ -84,6 +90,9 @@ func (a *act) cancelRecovery(rec postgres.Recovery, by, why, session string, cli
 	ok, err := a.EndRecovery(rec.ID, otp.RecoveryCancelled, why, otp.RecoveryApproval, otp.RecoveryProving, otp.RecoveryWaiting)
 	if err != nil || !ok {
 		return cmp.Or(err, error(errUnknownRecovery))
+	}
+	if err := a.WithdrawRecoveryCodes(rec.ID); err != nil {
+		return err
 	}
 	rec.Session = session
 	a.tellRecovery(event.RecoveryCancelled, rec, event.RecoveryData{By: by})

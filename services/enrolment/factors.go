@@ -195,7 +195,7 @@ func (a *act) removeQuietly(f postgres.OwnedFactor, reason, session string, clie
 		return err
 	}
 	if f.State != otp.FactorConfirmed { // of one that never served nobody was told
-		a.tell(event.FactorRemoved, f.ID, event.FactorData{
+		a.tell(event.FactorRemoved, event.FactorData{
 			User: a.Who.User, Session: session, Factor: f.ID.String(), Kind: string(f.Kind), Label: f.Label, To: f.Mask, Reason: reason,
 		})
 	}

@@ -176,7 +176,7 @@ func (a *act) backupCodeUsed(session string) error {
 	if err != nil {
 		return err
 	}
-	a.tell(event.BackupCodeUsed, uuid.Nil, event.BackupCodeUsedData{User: a.Who.User, Session: session, Left: left})
+	a.tell(event.BackupCodeUsed, event.BackupCodeUsedData{User: a.Who.User, Session: session, Left: left})
 	return a.notify(otp.NoticeBackupCodeUsed, event.NoticeDetail{Left: left})
 }
 

@@ -86,6 +86,6 @@ func (a *act) erase(s event.Signal) error {
 	if err := a.audit("user.erased", note{}); err != nil {
 		return err
 	}
-	a.tell(event.UserErased, uuid.Nil, event.ErasedData{User: a.Who.User})
+	a.tell(event.UserErased, event.ErasedData{User: a.Who.User})
 	return a.Erase()
 }

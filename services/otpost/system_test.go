@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -27,6 +28,8 @@ import (
 	"github.com/otpost/otpost/pkg/telemetry"
 	"github.com/otpost/otpost/services/challenge"
 	"github.com/otpost/otpost/services/email"
+	"github.com/otpost/otpost/services/enrolment"
+	"github.com/otpost/otpost/services/letter"
 	"github.com/otpost/otpost/services/sms"
 	"github.com/otpost/otpost/services/verification"
 )
@@ -44,17 +47,19 @@ func TestMain(m *testing.M) {
 
 // A system is otpost with everything real around it, for one test.
 type system struct {
-	t     testing.TB
-	db    *otposttest.DB
-	nats  *otposttest.Server
-	box   *otposttest.Mailbox
-	clock *otposttest.Clock // of workers inside the test; processes have the machine's
-	log   *otposttest.Log
-	keys  string
-	app   postgres.App
-	conn  *nats.Conn // the app's
-	js    jetstream.JetStream
-	heard *otposttest.Heard
+	t      testing.TB
+	db     *otposttest.DB
+	nats   *otposttest.Server
+	box    *otposttest.Mailbox
+	clock  *otposttest.Clock // of workers inside the test; processes have the machine's
+	log    *otposttest.Log
+	keys   string
+	spool  string // where letters lie
+	app    postgres.App
+	conn   *nats.Conn            // the app's
+	agents map[string]*nats.Conn // support's, once they ask
+	js     jetstream.JetStream
+	heard  *otposttest.Heard
 
 	metrics *telemetry.Metrics
 }
@@ -72,7 +77,7 @@ func newSystem(t testing.TB, change ...func(*systemOptions)) *system {
 		c(&o)
 	}
 	s := &system{
-		t: t, clock: otposttest.NewClock(), log: otposttest.Logger(t), keys: otposttest.Keys(t), box: otposttest.Inbox(t),
+		t: t, clock: otposttest.NewClock(), log: otposttest.Logger(t), keys: otposttest.Keys(t), box: otposttest.Inbox(t), spool: filepath.Join(t.TempDir(), "letters"),
 		metrics: telemetry.NewMetrics(telemetry.NewRegistry()),
 	}
 	if o.ownPostgres {
@@ -123,7 +128,7 @@ func (s *system) run(roles ...bus.Role) (stop func()) {
 // awaitServices returns when requests find who answers them.
 func (s *system) awaitServices(roles ...bus.Role) {
 	s.t.Helper()
-	verbs := map[bus.Role]string{bus.RoleChallenge: event.VerbStatus, bus.RoleVerification: event.VerbVerify}
+	verbs := map[bus.Role]string{bus.RoleChallenge: event.VerbStatus, bus.RoleVerification: event.VerbVerify, bus.RoleEnrolment: event.VerbFactorList}
 	for _, role := range roles {
 		if verb := verbs[role]; verb != "" {
 			otposttest.Eventually(s.t, string(role)+" answers", func() bool {
@@ -178,6 +183,16 @@ func (s *system) worker(role bus.Role) runner {
 	case bus.RoleVerification:
 		r = verification.New(verification.Config{
 			DB: db, Bus: b, Keys: keys, Metrics: s.metrics, Logger: s.log.Logger, Now: s.clock.Now, Version: microVersion,
+		})
+	case bus.RoleLetter:
+		var p *letter.Spool
+		if p, err = letter.NewSpool(s.spool, s.log.Logger); err == nil {
+			r, err = letter.New(send, p, letter.Options{Sender: "Demo · 1 Market St · San Francisco CA 94105", SenderCountry: "US"})
+		}
+	case bus.RoleEnrolment:
+		r, err = enrolment.New(enrolment.Config{
+			DB: db, Bus: b, Keys: keys, Metrics: s.metrics, Logger: s.log.Logger, Now: s.clock.Now, Version: microVersion,
+			Sweep: enrolment.Sweep{Every: 50 * time.Millisecond},
 		})
 	default:
 		s.t.Fatalf("there is no worker %s", role)
@@ -244,6 +259,8 @@ func (s *system) spawn(role bus.Role, natsURL string, extra ...string) *process 
 		args = append(args, "--twilio-account-sid", s.box.AccountSID, "--twilio-from", "+15005550006", "--twilio-base-url", s.box.TwilioURL)
 	case bus.RoleEmail:
 		args = append(args, "--smtp-host", host, "--smtp-port", fmt.Sprint(port), "--smtp-tls", "none", "--smtp-from", "no-reply@shop.example")
+	case bus.RoleLetter:
+		args = append(args, "--spool", s.spool, "--sender", "Demo, 1 Market Street, San Francisco CA 94105")
 	}
 	exe, err := os.Executable()
 	if err != nil {
@@ -388,7 +405,13 @@ func request[T any](s *system, verb string, body any) (reply T, problem string) 
 	}
 	var failed event.ErrorReply
 	if err := json.Unmarshal(m.Data, &failed); err == nil && failed.Error.Code != "" {
+		if err := otposttest.Contract("rpc.error", m.Data); err != nil {
+			s.t.Errorf("an error of %s breaks its schema: %v\n%s", verb, err, m.Data)
+		}
 		return reply, failed.Error.Code
+	}
+	if err := otposttest.Contract("rpc."+verb+".reply", m.Data); err != nil {
+		s.t.Errorf("a reply of %s breaks its schema: %v\n%s", verb, err, m.Data)
 	}
 	if err := json.Unmarshal(m.Data, &reply); err != nil {
 		s.t.Fatalf("%s: %v in %s", verb, err, m.Data)

@@ -11,48 +11,59 @@ import (
 
 // material is what an answer is compared with, made ready before the attempt is taken: a worker that lacks a key must not cost the user one.
 type material struct {
-	code string       // the channel code for the answer's transaction; empty where none was sent or it is not asked for
-	totp []openedTOTP // the user's authenticator apps
+	code    string   // the channel code for the answer's transaction; empty where none was sent or it is not asked for
+	factors []opened // the user's, of the kinds that give such an answer
 }
 
-type openedTOTP struct {
-	postgres.TOTPFactor
-	secret []byte
+// A proof is what an answer comes to when all that it could be was compared.
+type proof struct {
+	kind    otp.FactorKind // by which it is right; empty for a wrong one
+	from    postgres.OwnedFactor
+	advance *postgres.Advance
+	key     *postgres.KeyUse
+	cloned  bool // from may have been copied
 }
 
-// prepare derives the code and opens the secrets that the answer may be compared with. It compares nothing. Its error says that the challenge's own factor
-// cannot be judged here; a further factor that cannot be opened is left out and logged.
-func (w *Worker) prepare(a *answer, c postgres.Case) (material, error) {
-	var m material
+// prepare derives the code, opens the secrets and digests what the answer may be compared with, and says what it has to take for that. It compares nothing.
+// Its error says that the challenge's own factor cannot be judged here; a further factor that cannot be opened is left out and logged.
+func (w *Worker) prepare(a *answer, c postgres.Case) (m material, take postgres.Taking, err error) {
 	ch := c.Challenge
-	if _, sent := ch.Factor.Channel(); sent && ch.Sends > 0 && channelOf(ch, a.Factor) {
-		prf, err := w.Keys.CodePRF(ch.KeyID)
-		if err != nil {
-			return m, fmt.Errorf("code key: %w", err)
+	if len(a.Credential) > 0 {
+		take.Session = a.may(otp.FactorWebAuthn)
+		return m, take, nil
+	}
+	switch a.Form {
+	case otp.FormBackupCode:
+		if a.may(otp.FactorBackupCode) && sameTransaction(ch.Transaction, a.Transaction) { // a code is not spent on what it cannot prove
+			take.Backup, err = w.backupDigests(a.App, ch.User, a.Code)
 		}
-		if m.code, err = otp.DeriveCode(prf, otp.CodeInput{
-			App: a.App, Challenge: ch.ID, Nonce: ch.Nonce, Transaction: a.Transaction, Digits: ch.Digits,
-		}); err != nil {
-			return m, err
+		return m, take, err
+	case otp.FormDigits:
+		if m.code, err = w.channelCode(a, ch); err != nil {
+			return m, take, err
 		}
 	}
-	if a.Factor != "" && a.Factor != otp.FactorTOTP {
-		return m, nil
+	var failed map[otp.FactorKind]error
+	m.factors, failed = w.open(a.App, ch.User, c.Factors, a.Form, a.Factor)
+	if err := failed[ch.Factor]; err != nil && !slices.ContainsFunc(m.factors, func(f opened) bool { return f.Kind == ch.Factor }) {
+		return m, take, err
 	}
-	var failed error
-	for _, f := range c.TOTP {
-		secret, err := w.Keys.OpenSecret(a.App, ch.User, f.ID.String(), f.Sealed)
-		if err != nil {
-			failed = fmt.Errorf("factor %s: %w", f.ID, err)
-			w.Logger.Error("a TOTP secret could not be opened", "factor", f.ID, "error", err)
-			continue
-		}
-		m.totp = append(m.totp, openedTOTP{TOTPFactor: f, secret: secret})
+	return m, take, nil
+}
+
+// may reports whether the answer may be one of this kind of factor: where it names a kind, of that one only.
+func (a *answer) may(kind otp.FactorKind) bool { return a.Factor == "" || a.Factor == kind }
+
+// channelCode is the code that was sent for the challenge, as it is for the answer's transaction; empty where none was, or another factor is named.
+func (w *Worker) channelCode(a *answer, ch postgres.Answerable) (string, error) {
+	if _, sent := ch.Factor.Channel(); !sent || ch.Sends == 0 || !channelOf(ch, a.Factor) {
+		return "", nil
 	}
-	if ch.Factor == otp.FactorTOTP && len(m.totp) == 0 {
-		return m, failed
+	prf, err := w.Keys.CodePRF(ch.KeyID)
+	if err != nil {
+		return "", fmt.Errorf("code key: %w", err)
 	}
-	return m, nil
+	return otp.DeriveCode(prf, otp.CodeInput{App: a.App, Challenge: ch.ID, Nonce: ch.Nonce, Transaction: a.Transaction, Digits: ch.Digits})
 }
 
 // channelOf reports whether an answer that names a factor, or none, may be the challenge's code: it has one code, over whichever of its channels it went.
@@ -64,26 +75,26 @@ func channelOf(ch postgres.Answerable, factor otp.FactorKind) bool {
 	return channel && slices.Contains(ch.Methods, string(factor))
 }
 
-// compare tells by which factor an answer is right, "" for a wrong one. Every way in which it could be right is tried before it returns, so that its
-// time does not tell which it was.
-func (w *Worker) compare(a *answer, c postgres.Case, now time.Time) (factor otp.FactorKind, advance *postgres.Advance) {
-	for _, f := range a.material.totp {
-		step, ok, err := f.Setting.Match(f.secret, a.Digits, now, a.app.Policy.TOTPSkew, lastStep(f.TOTPFactor))
-		if err != nil {
-			w.Logger.Error("a TOTP factor could not be compared", "factor", f.ID, "error", err)
-			continue
+// compare tells by which factor an answer is right. Every way in which it could be right is tried before it returns, so that its time does not tell which it
+// was.
+func (w *Worker) compare(a *answer, c postgres.Case, now time.Time) (p proof) {
+	switch {
+	case len(a.Credential) > 0:
+		p = w.signed(a, c, now)
+	case c.Backup.Spent:
+		p.kind = otp.FactorBackupCode
+	default:
+		if from, step, ok := w.typed(a.material.factors, a.Code, now, a.app.Policy); ok {
+			p.kind, p.from, p.advance = from.Kind, from.OwnedFactor, &postgres.Advance{Factor: from.ID, Step: step}
 		}
-		if ok && advance == nil {
-			factor, advance = otp.FactorTOTP, &postgres.Advance{Factor: f.ID, Step: step}
+		if a.material.code != "" && otp.SameCode(a.material.code, a.Code) {
+			p = proof{kind: c.Challenge.Factor}
 		}
-	}
-	if a.material.code != "" && otp.SameCode(a.material.code, a.Digits) {
-		factor, advance = c.Challenge.Factor, nil
 	}
 	if !sameTransaction(c.Challenge.Transaction, a.Transaction) {
-		return "", nil
+		p.kind, p.advance = "", nil
 	}
-	return factor, advance
+	return p
 }
 
 // sameTransaction holds an answer to the values that its challenge was made for, whatever factor it proves.

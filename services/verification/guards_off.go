@@ -4,4 +4,4 @@ package verification
 
 import "github.com/otpost/otpost/pkg/postgres"
 
-func lastStep(postgres.TOTPFactor) int64 { return -1 }
+func lastStep(postgres.OwnedFactor) int64 { return -1 }

@@ -1,15 +1,14 @@
 package verification
 
 import (
+	"crypto/rand"
 	"encoding/binary"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/otp"
-	"github.com/otpost/otpost/pkg/outbox"
 	"github.com/otpost/otpost/pkg/postgres"
 )
 
@@ -23,22 +22,19 @@ type panel struct {
 var _ postgres.Panel = (*panel)(nil)
 
 // Wants lets an answer take an attempt where the challenge and the account may still be answered.
-func (p *panel) Wants(i int, c postgres.Case) bool {
-	if c.Challenge.State != otp.Open || !p.now.Before(c.Challenge.ExpiresAt) || p.repeats(i, c) || c.Budget.Locked || c.Budget.Wait(p.now) > 0 {
-		return false
-	}
+func (p *panel) Wants(i int, c postgres.Case) (take postgres.Taking, ok bool) {
 	a := p.answers[i]
-	if a.Factor == otp.FactorHOTP || a.Factor == otp.FactorBackupCode { // no user has one yet
-		a.problem = otp.InvalidField("factor", "must be one that the user has: sms, email or totp")
-		return false
+	a.problem = nil
+	if c.Challenge.State != otp.Open || !p.now.Before(c.Challenge.ExpiresAt) || p.repeats(i, c) || c.Budget.Locked || c.Budget.Wait(p.now) > 0 {
+		return take, false
 	}
 	var err error
-	if a.material, err = p.worker.prepare(a, c); err != nil {
+	if a.material, take, err = p.worker.prepare(a, c); err != nil {
 		p.worker.Logger.Error("an answer cannot be checked by this worker", "challenge", c.Challenge.ID, "error", err)
 		a.problem = busy("the answer could not be checked now; send it again")
-		return false
+		return postgres.Taking{}, false
 	}
-	return true
+	return take, true
 }
 
 // repeats reports whether this very request was judged before.
@@ -58,10 +54,15 @@ func (p *panel) digest(i int, c postgres.Case) uuid.UUID {
 	if err != nil {
 		return uuid.Nil
 	}
+	fields := [][]byte{[]byte("otpost/request/v1"), c.Challenge.ID[:], []byte(a.Request), []byte(a.Code), []byte(a.Factor), a.Transaction.Digest()}
+	if len(a.Credential) > 0 {
+		fields = append(fields, []byte("credential"), a.Credential)
+	}
+	if a.TrustDevice != nil {
+		fields = append(fields, []byte("trust_device"), []byte(a.TrustDevice.Label))
+	}
 	var b []byte
-	for _, f := range [...][]byte{
-		[]byte("otpost/request/v1"), c.Challenge.ID[:], []byte(a.Request), []byte(a.Digits), []byte(a.Factor), a.Transaction.Digest(),
-	} {
+	for _, f := range fields {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(f))) //nolint:gosec // bounded by the size of a request
 		b = append(b, f...)
 	}
@@ -110,18 +111,42 @@ func endResult(s otp.State) string {
 // Judge compares. It is called only for an answer that has an attempt.
 func (p *panel) Judge(i int, c postgres.Case) (postgres.Judgement, bool) {
 	a := p.answers[i]
-	factor, advance := p.worker.compare(a, c, p.now)
-	if factor == "" {
-		return p.wrong(i, c), true
+	found := p.worker.compare(a, c, p.now)
+	if found.kind == "" {
+		j := p.wrong(i, c)
+		if j.Key = found.key; found.cloned {
+			j.Suspend = found.from.ID
+		}
+		return j, true
 	}
 	a.reply = event.VerifyReply{AttemptsLeft: c.Left}
-	p.verified(&a.reply, c.Challenge.User, factor, p.now)
-	return postgres.Judgement{
-		State: otp.Verified, Result: a.reply.Result, Factor: string(factor), Request: p.digest(i, c), Budget: c.Budget.Succeed(), Advance: advance,
-	}, true
+	p.verified(&a.reply, c.Challenge.User, found.kind, p.now)
+	j := postgres.Judgement{
+		State: otp.Verified, Result: a.reply.Result, Factor: string(found.kind), Request: p.digest(i, c), Budget: c.Budget.Succeed(),
+		Advance: found.advance, Key: found.key,
+	}
+	if a.TrustDevice != nil {
+		j.Trust, a.reply.Device = a.trust(p.now)
+	}
+	return j, true
 }
 
-// Replayed judges an answer whose TOTP step had been accepted before: it is as wrong as any other.
+// trust makes the device that the user asked to have remembered, and the token by which it will be known: of that only the digest is kept, so whoever
+// repeats the request is not told it again. Where the app's policy knows no trusted devices there is none.
+func (a *answer) trust(now time.Time) (*postgres.NewDevice, string) {
+	life := a.app.Policy.Factors.DeviceLife
+	if life <= 0 {
+		return nil, ""
+	}
+	id := uuid.Must(uuid.NewV7())
+	var secret [32]byte
+	_, _ = rand.Read(secret[:]) // never fails (Go 1.24)
+	return &postgres.NewDevice{
+		ID: id, Digest: otp.DeviceDigest(secret), Session: a.Session, Label: a.TrustDevice.Label, ExpiresAt: now.Add(life),
+	}, otp.DeviceToken(id, secret)
+}
+
+// Replayed judges an answer whose step or counter had been accepted before: it is as wrong as any other.
 func (p *panel) Replayed(i int, c postgres.Case) postgres.Judgement { return p.wrong(i, c) }
 
 func (p *panel) verified(r *event.VerifyReply, user string, factor otp.FactorKind, at time.Time) {
@@ -142,32 +167,4 @@ func (p *panel) wrong(i int, c postgres.Case) postgres.Judgement {
 	}
 	p.answers[i].reply = event.VerifyReply{Result: event.ResultWrong, AttemptsLeft: left, RetryAfter: otp.Seconds(j.Budget.Wait(p.now))}
 	return j
-}
-
-// Outbox makes the events of a judged answer.
-func (p *panel) Outbox(i int, c postgres.Case, j postgres.Judgement) []postgres.OutboxEvent {
-	ch, app := c.Challenge, p.answers[i].App
-	who := event.About{User: ch.User, Session: ch.Session, Login: ch.Login}
-	id := ch.ID.String()
-	entry := func(name event.Name, tail string, data any) postgres.OutboxEvent {
-		return outbox.Entry(event.Event{App: app, Name: name, ID: id + "/" + tail, Subject: id, Time: p.now, Data: data})
-	}
-	if j.State == otp.Verified {
-		return []postgres.OutboxEvent{entry(event.ChallengeVerified, "verified", event.VerifiedData{
-			About: who, Challenge: id, Factor: j.Factor, AMR: otp.FactorKind(j.Factor).AMR(), VerifiedAt: event.Time(p.now),
-		})}
-	}
-	left := p.answers[i].reply.AttemptsLeft
-	out := []postgres.OutboxEvent{entry(event.ChallengeFailed, fmt.Sprintf("failed-%d", ch.Attempts+1), event.Failed{
-		About: who, Challenge: id, Factor: string(ch.Factor), AttemptsLeft: left,
-	})}
-	if reason, over := event.EndReason(j.State); over {
-		out = append(out, entry(event.ChallengeEnded, "ended", event.Ended{About: who, Challenge: id, Reason: reason}))
-	}
-	if j.State == otp.Locked {
-		out = append(out, entry(event.AccountLocked, "account-locked", event.AccountLockedData{
-			User: ch.User, Session: ch.Session, Login: ch.Login, Challenge: id, Failures: j.Budget.Failures,
-		}))
-	}
-	return out
 }

@@ -1,9 +1,10 @@
-// Package verification is the worker that checks answers: channel codes and authenticator apps.
+// Package verification is the worker that checks answers: channel codes, authenticator apps, hardware tokens, YubiKeys, security keys and backup codes.
 //
 // What it promises: an attempt is taken before anything is compared and failed attempts are committed before they are answered; a challenge is
-// verified at most once and a TOTP step accepted at most once, whatever comes at once; all that concerns one account takes its turn. An answer tells
-// an attacker nothing: a wrong session is an unknown challenge. What it holds: the keys to derive codes and to open TOTP secrets; it cannot open an
-// address.
+// verified at most once, and a TOTP step, a token's counter, a backup code and what a security key has signed are accepted at most once, whatever comes
+// at once; all that concerns one account takes its turn. An answer tells an attacker nothing: a wrong session is an unknown challenge. A browser is
+// trusted only with a right answer, and its token is told once. What it holds: the keys to derive codes and to open secrets of factors; it cannot open
+// an address, nor a backup code, which it knows by a digest.
 package verification
 
 import (
@@ -44,6 +45,7 @@ type Worker struct {
 	apps    *apps.Cache
 	outbox  *outbox.Publisher
 	answers *bus.Batcher[*answer]
+	acts    chan struct{} // bounds the other requests under way
 }
 
 const (
@@ -68,7 +70,7 @@ type answer struct {
 func New(cfg Config) *Worker {
 	w := &Worker{
 		Config: cfg, store: postgres.NewVerifications(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
-		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now),
+		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now), acts: make(chan struct{}, maxActs),
 	}
 	w.answers = bus.NewBatcher(maxBatch, 2, w.judge, func(a *answer, panicked any) {
 		w.Logger.Error("an answer panicked", "app", a.App, "challenge", a.Challenge, "panic", fmt.Sprint(panicked))
@@ -91,8 +93,16 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	err := w.Bus.Serve(ctx, bus.Service{
 		Name: "verification", Version: w.Version, Description: "otpost: checks answers to challenges",
-		Verbs: map[string]func(*bus.Request){event.VerbVerify: w.verify},
+		Verbs: map[string]func(*bus.Request){
+			event.VerbVerify:        w.verify,
+			event.VerbWebAuthnBegin: verb(w, w.webauthnBegin),
+			event.VerbFactorResync:  verb(w, w.factorResync),
+		},
+		Internal: map[string]func(*bus.Request){event.VerbCheck: w.handler(w.check)},
 	})
+	for range maxActs { // returns when no request is under way
+		w.acts <- struct{}{}
+	}
 	stopJudging()
 	err = errors.Join(err, <-judged)
 	stop()

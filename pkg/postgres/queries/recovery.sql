@@ -94,3 +94,9 @@ DELETE FROM recovery_codes WHERE recovery_id = $1
 UPDATE recovery_codes
 SET id = $3, sends = sends + 1, next_send_at = $4, expires_at = $5
 WHERE recovery_id = $1 AND id = $2 AND sends BETWEEN 1 AND $6 - 1 AND next_send_at <= $7 AND proven_at IS NULL
+
+-- name: recovery_codes_withdraw
+-- What no worker has taken yet need not go out: its code opens nothing any more.
+UPDATE deliveries
+SET state = 'expired', reason = 'the recovery has ended', updated_at = $2
+WHERE challenge_id IN (SELECT id FROM recovery_codes WHERE recovery_id = $1) AND state = 'queued'
