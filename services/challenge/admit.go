@@ -29,10 +29,13 @@ func (w *Worker) admit(ctx context.Context, batch []*login) {
 	ask := make([]postgres.Admission, len(batch))
 	for i, l := range batch {
 		ask[i] = postgres.Admission{Account: postgres.Account{AppID: l.app.ID, User: l.User}, Key: l.key, About: l.about, Challenge: l.id}
+		if now.Sub(l.received) <= l.app.Policy.Life { // one that waited for longer is refused, and its token may have been replaced since by right
+			ask[i].Token = l.token
+		}
 	}
 	admitted, events, err := w.store.Admit(ctx, now, ask,
 		func(i int, u postgres.UserState) postgres.Decision { return batch[i].decide(u, keyID, now) },
-		func(i int, a postgres.Admitted) []postgres.OutboxEvent { return w.aftermath(batch[i], a, now) })
+		func(i int, a postgres.Admitted) (postgres.Told, error) { return w.aftermath(batch[i], a, now) })
 	switch {
 	case postgres.Refused(err) && len(batch) > 1: // one of them is at fault: each alone, so that it delays no other
 		for _, l := range batch {
@@ -113,17 +116,21 @@ func (l *login) fail(o bus.Outcome, p *otp.Problem) {
 	l.request.Fail(p)
 }
 
-// aftermath are the events that go to the outbox with the decision: ends of superseded challenges and, for a login that came by request and that no
-// stream would bring again, its own.
-func (w *Worker) aftermath(l *login, a postgres.Admitted, now time.Time) []postgres.OutboxEvent {
-	var out []postgres.OutboxEvent
+// aftermath is what is stored with the decision: events of superseded challenges, what there is to tell of a stolen device and, for a login that came by
+// request and that no stream would bring again, its own event.
+func (w *Worker) aftermath(l *login, a postgres.Admitted, now time.Time) (told postgres.Told, err error) {
+	if len(a.Stolen) > 0 {
+		if told, err = w.theft(l.App, event.About{User: l.User, Session: l.Session, Login: l.ID}, l.Client, a.Stolen, now); err != nil {
+			return told, err
+		}
+	}
 	for _, s := range a.Superseded {
-		out = append(out, outbox.Entry(ended(l.App, s.ID, about(l.User, s.Session, s.Login), otp.Superseded, now)))
+		told.Events = append(told.Events, outbox.Entry(ended(l.App, s.ID, about(l.User, s.Session, s.Login), otp.Superseded, now)))
 	}
 	if l.request != nil {
-		out = append(out, outbox.Entry(l.outcomeEvent(a)))
+		told.Events = append(told.Events, outbox.Entry(l.outcomeEvent(a)))
 	}
-	return out
+	return told, nil
 }
 
 // announce publishes what follows from decided logins, and only then lets go of them.

@@ -27,10 +27,10 @@ func (l *login) outcomeEvent(a postgres.Admitted) event.Event {
 		e.Name, e.Subject = event.ChallengeIssued, a.ID.String()
 		e.Data = event.Issued{
 			About: who, Challenge: a.ID.String(), Channel: string(c.Factor), Factor: string(c.Factor), To: c.Mask(),
-			ExpiresAt: event.Time(c.ExpiresAt), Digits: c.Digits, Methods: c.Methods,
+			ExpiresAt: event.Time(c.ExpiresAt), Digits: typed(c), Methods: c.Methods,
 		}
 	case a.Outcome == event.OutcomeSkipped:
-		e.Name, e.Data = event.ChallengeSkipped, event.Skipped{About: who, Reason: a.Reason}
+		e.Name, e.Data = event.ChallengeSkipped, event.Skipped{About: who, Reason: a.Reason, Device: l.device(a)}
 	default:
 		e.Name = event.ChallengeRefused
 		e.Data = event.Refused{
@@ -47,13 +47,21 @@ func (l *login) reply(a postgres.Admitted) event.LoginReply {
 		c := a.Challenge
 		return event.LoginReply{
 			Outcome: a.Outcome, Challenge: a.ID.String(), Channel: string(c.Factor), Factor: string(c.Factor), To: c.Mask(),
-			ExpiresAt: event.Time(c.ExpiresAt), Digits: c.Digits, Methods: c.Methods,
+			ExpiresAt: event.Time(c.ExpiresAt), Digits: typed(c), Methods: c.Methods,
 		}
 	case a.Outcome == event.OutcomeSkipped:
-		return event.LoginReply{Outcome: a.Outcome, Reason: a.Reason}
+		return event.LoginReply{Outcome: a.Outcome, Reason: a.Reason, Device: l.renewed(a)}
 	default:
 		return event.LoginReply{Outcome: event.OutcomeRefused, Reason: a.Reason, Message: words(a.Reason), RetryAfter: otp.Seconds(a.RetryAfter)}
 	}
+}
+
+// typed is how many digits the user is asked to type: none where a key is touched. The challenge has its number all the same, for a code that is sent later.
+func typed(c *postgres.NewChallenge) int {
+	if c.Factor == otp.FactorWebAuthn || c.Factor == otp.FactorYubikey {
+		return 0
+	}
+	return c.Digits
 }
 
 // fromStored shows a stored challenge as it was when it was new.

@@ -1,5 +1,5 @@
 // Package challenge is the worker that decides logins: login events and requests in, challenges and delivery commands out. It also
-// resends, cancels and tells the status of challenges, records what became of deliveries, and sweeps up what was left behind.
+// resends, cancels and tells the status of challenges, lets trusted devices pass, records what became of deliveries, and sweeps up what was left behind.
 //
 // What it promises: an accepted login is decided once, however often it is delivered, and neither a killed worker nor a lost message loses
 // it. What it holds: keys to seal addresses and to make ids, and the number of the code key; it cannot derive a code.
@@ -47,7 +47,7 @@ type Worker struct {
 	acts   chan struct{}        // bounds the other requests under way
 }
 
-// maxActs bounds resend, cancel and status requests under way at once.
+// maxActs bounds the requests under way at once that are no logins.
 const maxActs = 32
 
 // maxBatch bounds the logins decided in one transaction.
@@ -108,7 +108,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	return errors.Join(err, behind.Wait())
 }
 
-// awaitActs returns when no resend, cancel or status is under way.
+// awaitActs returns when none of them is under way.
 func (w *Worker) awaitActs() {
 	for range maxActs {
 		w.acts <- struct{}{}
@@ -117,12 +117,13 @@ func (w *Worker) awaitActs() {
 
 func (w *Worker) serve(ctx context.Context) error {
 	return w.Bus.Serve(ctx, bus.Service{
-		Name: "challenge", Version: w.Version, Description: "otpost: issues, resends and cancels challenges and tells their status",
+		Name: "challenge", Version: w.Version, Description: "otpost: issues, resends and cancels challenges, tells their status, renews trusted devices",
 		Verbs: map[string]func(*bus.Request){
-			event.VerbLogin:  w.login,
-			event.VerbResend: w.act(w.resend),
-			event.VerbCancel: w.act(w.cancel),
-			event.VerbStatus: w.act(w.status),
+			event.VerbLogin:       w.login,
+			event.VerbResend:      w.act(w.resend),
+			event.VerbCancel:      w.act(w.cancel),
+			event.VerbStatus:      w.act(w.status),
+			event.VerbDeviceRenew: w.act(w.renew),
 		},
 	})
 }

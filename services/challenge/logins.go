@@ -27,6 +27,9 @@ type login struct {
 	key, id                 uuid.UUID // of the login, of its challenge
 	about                   uuid.UUID // of its user and session
 	sealedPhone, sealedMail []byte
+
+	token *postgres.DeviceToken // of the trusted device that it came from; nil for none
+	next  [32]byte              // the secret of the token that follows it, of a login by request
 }
 
 // handleLogins is the stream's way in: it admits what is a login and then refuses the rest, so that bad ones delay no good one of their batch.
@@ -119,12 +122,12 @@ func (w *Worker) login(r *bus.Request) {
 		r.Fail(p)
 		return
 	}
-	if !w.logins.Add(&login{Login: l, received: r.At, request: r}) {
+	if !w.logins.Add(&login{Login: l, received: w.Now(), request: r}) {
 		r.Fail(busy())
 	}
 }
 
-// identify gives a login the keyed digests that stand for it and its challenge's id, and seals its addresses.
+// identify gives a login the keyed digests that stand for it and its challenge's id, reads its device's token and seals its addresses.
 func (w *Worker) identify(l *login) error {
 	digest, err := w.Keys.Index("otpost/login/v1", []byte(l.App), []byte(l.ID))
 	if err != nil {
@@ -142,6 +145,7 @@ func (w *Worker) identify(l *login) error {
 	var rest [32]byte
 	copy(rest[:], digest[16:])
 	l.id = otp.ChallengeID(l.Time, rest)
+	l.recognise()
 	if l.Phone != "" {
 		if l.sealedPhone, err = w.Keys.SealDestination(string(otp.SMS), l.App, l.User, delivery.Purpose, l.Phone); err != nil {
 			return err

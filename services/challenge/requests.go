@@ -15,7 +15,7 @@ import (
 	"github.com/otpost/otpost/pkg/postgres"
 )
 
-// actWithin bounds one resend, cancel or status.
+// actWithin bounds one request that is no login.
 const actWithin = 10 * time.Second
 
 // act makes a verb's handler of a function that may take its time, with a bound on how many run at once.
