@@ -37,8 +37,9 @@ type policyFlags struct {
 	Cooldown       *time.Duration `help:"Pause between sends; 10s to 10m."`
 	OpenChallenges *int           `help:"Open challenges of a user; 1 to 10, the oldest gives way."`
 	TOTPSkew       *int           `name:"totp-skew" help:"Steps of clock difference accepted; 0 to 2."`
-	Channels       *string        `help:"Which factor to ask for where neither login nor user says, best first, separated by commas: totp, sms, email. An order, not a bar."`
+	Channels       *string        `help:"Which factor to ask for where neither login nor user says, best first, separated by commas: webauthn, totp, yubikey, hotp, sms, email. An order, not a bar."`
 	NoFactor       *string        `help:"What becomes of a login of a user without factor and address: skip or refuse."`
+	factorPolicyFlags
 }
 
 // apply sets what was named. Bounds are checked where the app is written; the languages are those that messages are written in.
@@ -71,7 +72,7 @@ func (f policyFlags) apply(a *postgres.App) error {
 	if f.NoFactor != nil {
 		a.Policy.NoFactor = otp.NoFactor(*f.NoFactor)
 	}
-	return nil
+	return f.factorPolicyFlags.apply(&a.Policy.Factors)
 }
 
 func set[T any](to *T, from *T) {
@@ -95,7 +96,7 @@ func (c *appCreateCmd) Run(r *run) error {
 		}
 		apps := postgres.NewApps(db)
 		if _, err := apps.Create(r.ctx, a); err != nil {
-			return named(c.Name, err)
+			return named(c.Name, byFlag(err))
 		}
 		a, err := apps.Get(r.ctx, c.Name)
 		if err != nil {
@@ -166,7 +167,7 @@ func (c *appPolicySetCmd) Run(r *run) error {
 			return err
 		}
 		if err := apps.Update(r.ctx, a); err != nil {
-			return named(c.Name, err)
+			return named(c.Name, byFlag(err))
 		}
 		return showApp(r.stdout, a)
 	})
@@ -175,7 +176,7 @@ func (c *appPolicySetCmd) Run(r *run) error {
 func showApp(w io.Writer, a postgres.App) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	p := a.Policy
-	for _, row := range [...][2]any{
+	rows := [][2]any{
 		{"name", a.Name},
 		{"display-name", a.DisplayName},
 		{"origin", a.Origin},
@@ -189,16 +190,20 @@ func showApp(w io.Writer, a postgres.App) error {
 		{"cooldown", short(p.Cooldown)},
 		{"open-challenges", p.OpenChallenges},
 		{"totp-skew", p.TOTPSkew},
-	} {
+	}
+	for _, row := range append(rows, factorPolicyFlags{}.rows(p.Factors)...) {
 		fmt.Fprintf(t, "%v\t%v\n", row[0], row[1])
 	}
 	return t.Flush()
 }
 
-// short writes a duration without units that are zero: 5m, not 5m0s.
+// short writes a duration without units that are zero: 5m, not 5m0s, and 24h, not 24h0m0s.
 func short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
 		s = s[:len(s)-2]
 	}
 	return s

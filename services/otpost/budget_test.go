@@ -115,7 +115,7 @@ func TestLockedAccount(t *testing.T) {
 	if r := s.beginAny("alice", bySMS(3), "3"); r.Outcome != event.OutcomeRefused || r.Reason != "locked" {
 		t.Errorf("a login: %+v, want it refused as locked", r)
 	}
-	env := map[string]string{"OTPOST_DATABASE_URL": s.db.URL("operator")}
+	env := map[string]string{"OTPOST_DATABASE_URL": s.db.URL("operator"), "OTPOST_KEYS": s.keys}
 	if status, _, stderr := run1(t.Context(), env, "account", "unlock", "--app=demo", "--user=nobody"); status != 1 || !strings.Contains(stderr, "nobody") {
 		t.Errorf("unlocking nobody: %d, %s", status, stderr)
 	}

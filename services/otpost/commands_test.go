@@ -19,6 +19,7 @@ import (
 	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/otposttest"
+	"github.com/otpost/otpost/pkg/postgres"
 )
 
 // A shell runs command lines in an environment of its own.
@@ -74,7 +75,7 @@ func TestAppCommands(t *testing.T) {
 	sh.fails(1, []string{"app name"}, "app", "create", "Shop")
 	sh.ok("app", "create", "another")
 	out = sh.ok("app", "list")
-	has(t, out, "another", "another", "totp,sms,email", "6", "5m", "5")
+	has(t, out, "another", "another", "webauthn,totp,yubikey,hotp,sms,email", "6", "5m", "5")
 	has(t, out, "shop", "The Shop", "sms,email", "8", "3m", "5")
 	out = sh.ok("app", "policy", "set", "shop", "--life=10m", "--cooldown=1m", "--attempts=10", "--sends=1", "--open-challenges=10", "--totp-skew=0", "--no-factor=refuse",
 		"--origin=https://shop.example", "--locale=cs", "--channels=totp")
@@ -110,6 +111,53 @@ func TestAppCommands(t *testing.T) {
 		name, _, _ := strings.Cut(bad, "=")
 		sh.fails(2, []string{"--" + name}, "app", "policy", "set", "shop", "--"+bad)
 	}
+	out = sh.ok("app", "policy", "set", "shop", "--max-factors=5", "--totp-algorithm=SHA256", "--totp-digits=8", "--totp-period=60", "--hotp-look-ahead=20",
+		"--hotp-resync=200", "--ceremony-life=2m", "--reauth-within=1m", "--cooling-off=0s", "--device-life=2160h", "--device-grace=5s", "--recovery-wait=90m",
+		"--recoveries-per-day=1", "--recovery-methods=US=email+phone+letter; DE=; *=email", "--support-approval=false", "--rp-id=shop.example",
+		"--origins=https://shop.example, https://pay.shop.example", "--channels=webauthn,yubikey")
+	if shown := sh.ok("app", "show", "shop"); shown != out {
+		t.Errorf("policy set shows:\n%s\nshow shows:\n%s", out, shown)
+	}
+	for _, row := range [][]string{
+		{"max-factors", "5"},
+		{"totp-algorithm", "SHA256"},
+		{"totp-digits", "8"},
+		{"totp-period", "60"},
+		{"hotp-look-ahead", "20"},
+		{"hotp-resync", "200"},
+		{"ceremony-life", "2m"},
+		{"reauth-within", "1m"},
+		{"cooling-off", "0s"},
+		{"device-life", "2160h"},
+		{"device-grace", "5s"},
+		{"recovery-wait", "1h30m"},
+		{"recoveries-per-day", "1"},
+		{"recovery-methods", "*=email;DE=;US=email+phone+letter"},
+		{"support-approval", "false"},
+		{"rp-id", "shop.example"},
+		{"origins", "https://shop.example,https://pay.shop.example"},
+		{"channels", "webauthn,yubikey"},
+		{"life", "10m"},
+	} {
+		has(t, out, row...)
+	}
+	if app, err := postgres.NewApps(db.Role("operator")).Get(t.Context(), "shop"); err != nil || app.Policy.Factors.SupportApproval ||
+		len(app.Policy.Factors.MethodsFor("DE")) != 0 || len(app.Policy.Factors.MethodsFor("CZ")) != 1 || len(app.Policy.Factors.MethodsFor("US")) != 3 {
+		t.Errorf("the policy is stored as %+v (%v)", app.Policy.Factors, err)
+	}
+	for _, bad := range []string{
+		"max-factors=0", "totp-algorithm=MD5", "totp-digits=9", "totp-period=45", "hotp-look-ahead=51", "hotp-resync=9", "ceremony-life=119s", "reauth-within=6m",
+		"cooling-off=169h", "device-life=2161h", "device-grace=4s", "recovery-wait=1500ms", "recoveries-per-day=11", "recovery-methods=US", "recovery-methods=us=email",
+		"recovery-methods=US=pigeon", "recovery-methods=US=email;US=phone", "rp-id=https://shop.example", "rp-id=", "origins=http://shop.example", "origins=https://other.example",
+		"origins=",
+	} {
+		name, _, _ := strings.Cut(bad, "=")
+		if bad == "rp-id=" { // there are origins still
+			name = "rp-id"
+		}
+		sh.fails(1, []string{"--" + name}, "app", "policy", "set", "shop", "--"+bad)
+	}
+	sh.ok("app", "policy", "set", "shop", "--rp-id=", "--origins=")
 	sh.fails(1, []string{"nothing to set"}, "app", "policy", "set", "shop")
 	sh.fails(1, []string{"ghost"}, "app", "policy", "set", "ghost", "--digits=8")
 	sh.fails(1, []string{"ghost"}, "app", "show", "ghost")
@@ -121,7 +169,7 @@ func TestKeysCommands(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	sh := shell{t, map[string]string{"OTPOST_KEYS": dir}}
 	out := sh.ok("keys", "init")
-	for _, role := range []string{"sms", "email", "verification", "operator", "challenge"} {
+	for _, role := range []string{"sms", "email", "letter", "verification", "enrolment", "operator", "challenge"} {
 		if !strings.Contains(out, filepath.Join(dir, role)+"\n") {
 			t.Errorf("init does not name the folder of %s", role)
 		}
@@ -295,10 +343,10 @@ func TestNATSCommands(t *testing.T) {
 	t.Parallel()
 	sh := shell{t, map[string]string{
 		"OTPOST_CHALLENGE_PASSWORD": "c", "OTPOST_SMS_PASSWORD": "s", "OTPOST_EMAIL_PASSWORD": "e", "OTPOST_VERIFICATION_PASSWORD": "v",
-		"OTPOST_OPERATOR_PASSWORD": "o", "OTPOST_BCRYPT_COST": "4",
+		"OTPOST_ENROLMENT_PASSWORD": "n", "OTPOST_LETTER_PASSWORD": "l", "OTPOST_OPERATOR_PASSWORD": "o", "OTPOST_BCRYPT_COST": "4",
 	}}
-	text := sh.ok("nats", "config", "--app-passwords=shop=secret one", "--app-passwords=demo=secret two", "--nats-port=4333")
-	for _, secret := range []string{"secret one", "secret two"} {
+	text := sh.ok("nats", "config", "--app-passwords=shop=secret one", "--app-passwords=demo=secret two", "--agent-passwords=ann=secret three", "--nats-port=4333")
+	for _, secret := range []string{"secret one", "secret two", "secret three"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("the configuration holds the password %q in the clear", secret)
 		}
@@ -307,7 +355,7 @@ func TestNATSCommands(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v in:\n%s", err, text)
 	}
-	if o.Port != 4333 || o.Host != "127.0.0.1" || len(o.Accounts) != 3 || !o.JetStream {
+	if o.Port != 4333 || o.Host != "127.0.0.1" || len(o.Accounts) != 4 || !o.JetStream {
 		t.Errorf("port %d, host %s, %d accounts, JetStream %t", o.Port, o.Host, len(o.Accounts), o.JetStream)
 	}
 	if out := sh.ok("nats", "permissions"); !strings.Contains(out, "otpost.app.*.rpc.verify") {
@@ -318,6 +366,7 @@ func TestNATSCommands(t *testing.T) {
 	sh.env["OTPOST_SMS_PASSWORD_FILE"] = write(t, "password", "s\n")
 	sh.ok("nats", "config")
 	sh.fails(1, []string{"Shop"}, "nats", "config", "--app-passwords=Shop=secret one")
+	sh.fails(1, []string{"Ann"}, "nats", "config", "--agent-passwords=Ann=secret three")
 }
 
 func TestMigrateCommand(t *testing.T) {
@@ -327,7 +376,7 @@ func TestMigrateCommand(t *testing.T) {
 		"OTPOST_NATS_URL": nats.URL(), "OTPOST_NATS_PASSWORD": nats.Password(bus.RoleOperator), "OTPOST_DATABASE_URL": db.URL(otposttest.Owner),
 	}}
 	db.Exec(t, `DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC`)
-	if out := sh.ok("migrate"); !strings.Contains(out, "00001_foundation.sql") || !strings.Contains(out, "5 streams, 4 consumers of workers, 0 of apps") {
+	if out := sh.ok("migrate"); !strings.Contains(out, "00001_foundation.sql") || !strings.Contains(out, "00002_factors.sql") || !strings.Contains(out, "6 streams, 6 consumers of workers, 0 of apps") {
 		t.Errorf("the first says:\n%s", out)
 	}
 	db.App(t, "demo")
@@ -350,6 +399,8 @@ func TestHelpOfEveryCommand(t *testing.T) {
 	setting := regexp.MustCompile(`(?m)^\s+--([a-z][a-z0-9-]+)`)
 	for _, command := range []string{
 		"", "up", "demo", "challenge", "sms", "email", "verification", "migrate", "keys", "keys init", "keys list", "keys rotate", "keys promote", "keys remove",
+		"enrolment", "letter", "factor add hotp", "factor add yubikey", "factor import", "factor tokens", "audit", "support", "support find", "support begin",
+		"support approve", "support refuse", "support cancel", "support status",
 		"app", "app create", "app list", "app show", "app policy", "app policy set", "factor", "factor add", "factor add totp", "factor add sms", "factor add email",
 		"factor list", "account", "account unlock", "status", "dead", "dead list", "dead show", "dead retry", "dead drop", "nats", "nats config",
 		"nats permissions", "version",
@@ -373,12 +424,15 @@ func TestHelpOfEveryCommand(t *testing.T) {
 
 func TestWrongSettings(t *testing.T) {
 	t.Parallel()
-	keys := otposttest.Keys(t)
+	keys, spool, open := otposttest.Keys(t), filepath.Join(t.TempDir(), "letters"), t.TempDir()
+	if err := os.Chmod(open, 0o755); err != nil { //nolint:gosec // a folder that others can read is what is to be refused
+		t.Fatal(err)
+	}
 	whole := func() map[string]string {
 		return map[string]string{
 			"OTPOST_NATS_URL": "nats://127.0.0.1:1", "OTPOST_DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/x", "OTPOST_KEYS": keys,
 			"OTPOST_TWILIO_ACCOUNT_SID": "AC00000000000000000000000000000000", "OTPOST_TWILIO_AUTH_TOKEN": "hunter2", "OTPOST_TWILIO_FROM": "+15005550006",
-			"OTPOST_SMTP_HOST": "127.0.0.1", "OTPOST_SMTP_FROM": "a@example.com",
+			"OTPOST_SMTP_HOST": "127.0.0.1", "OTPOST_SMTP_FROM": "a@example.com", "OTPOST_SPOOL": spool, "OTPOST_SENDER": "Shop, 1 Market Street",
 		}
 	}
 	for _, c := range []struct {
@@ -405,6 +459,17 @@ func TestWrongSettings(t *testing.T) {
 		{"TLS", "email", map[string]string{"OTPOST_SMTP_TLS": "perhaps"}, 2, []string{"--smtp-tls", "perhaps"}},
 		{"sender", "email", map[string]string{"OTPOST_SMTP_FROM": "nobody"}, 1, []string{"from"}},
 		{"password alone", "email", map[string]string{"OTPOST_SMTP_PASSWORD": "hunter2"}, 1, []string{"username"}},
+		{"enrolment's sweep", "enrolment", map[string]string{"OTPOST_SWEEP_EVERY": "2m"}, 1, []string{"--sweep-every"}},
+		{"nowhere to print", "letter", map[string]string{"OTPOST_SPOOL": ""}, 1, []string{"--spool", "--print-url"}},
+		{"printed twice", "letter", map[string]string{"OTPOST_PRINT_URL": "https://print.example", "OTPOST_PRINT_TOKEN": "hunter2"}, 1, []string{"--spool", "--print-url"}},
+		{"a token for nobody", "letter", map[string]string{"OTPOST_PRINT_TOKEN": "hunter2"}, 1, []string{"--print-token"}},
+		{"an open spool", "letter", map[string]string{"OTPOST_SPOOL": open}, 1, []string{"--spool", "0700"}},
+		{"no print service", "letter", map[string]string{"OTPOST_SPOOL": "", "OTPOST_PRINT_URL": "print.example", "OTPOST_PRINT_TOKEN": "hunter2"}, 1, []string{"--print-url"}},
+		{"no print token", "letter", map[string]string{"OTPOST_SPOOL": "", "OTPOST_PRINT_URL": "https://print.example"}, 1, []string{"--print-token"}},
+		{"no sender", "letter", map[string]string{"OTPOST_SENDER": ""}, 2, []string{"--sender"}},
+		{"sender's country", "letter", map[string]string{"OTPOST_SENDER_COUNTRY": "USA"}, 1, []string{"--sender-country"}},
+		{"no font", "letter", map[string]string{"OTPOST_JAPANESE_FONT": "/nowhere/font.ttf"}, 1, []string{"font", "/nowhere/font.ttf"}},
+		{"lease of letters", "letter", map[string]string{"OTPOST_LEASE": "30s"}, 1, []string{"--lease"}},
 		{"a file that is not there", "challenge", map[string]string{"OTPOST_NATS_PASSWORD_FILE": "/nowhere/secret"}, 2, []string{"OTPOST_NATS_PASSWORD_FILE", "/nowhere/secret"}},
 		{"both", "challenge", map[string]string{"OTPOST_NATS_PASSWORD": "hunter2", "OTPOST_NATS_PASSWORD_FILE": "/nowhere/secret"}, 2, []string{"OTPOST_NATS_PASSWORD", "OTPOST_NATS_PASSWORD_FILE"}},
 		{"no YAML", "challenge", map[string]string{"OTPOST_CONFIG": write(t, "bad.yaml", "nats-url: [")}, 2, []string{"bad.yaml"}},

@@ -7,23 +7,33 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/mdp/qrterminal/v3"
 
 	"github.com/otpost/otpost/pkg/delivery"
 	"github.com/otpost/otpost/pkg/keyring"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/qr"
 )
 
 type factorCmd struct {
-	Add  factorAddCmd  `cmd:"" help:"Add a factor to a user."`
-	List factorListCmd `cmd:"" help:"List a user's factors, without their secrets."`
+	Add    factorAddCmd    `cmd:"" help:"Add a factor to a user."`
+	List   factorListCmd   `cmd:"" help:"List a user's factors, without their secrets."`
+	Import factorImportCmd `cmd:"" help:"Import a file of hardware tokens: PSKC, CSV, or what Yubico's tools log."`
+	Tokens factorTokensCmd `cmd:"" help:"List an app's hardware tokens, and which of them are free."`
 }
 
 type factorAddCmd struct {
-	TOTP  factorAddTOTPCmd    `cmd:"" name:"totp" help:"An authenticator app: prints the otpauth URI and a QR code."`
-	SMS   factorAddAddressCmd `cmd:"" name:"sms" help:"A phone number for text messages."`
-	Email factorAddAddressCmd `cmd:"" help:"An email address."`
+	TOTP    factorAddTOTPCmd    `cmd:"" name:"totp" help:"An authenticator app: prints the otpauth URI and a QR code."`
+	SMS     factorAddAddressCmd `cmd:"" name:"sms" help:"A phone number for text messages."`
+	Email   factorAddAddressCmd `cmd:"" help:"An email address."`
+	HOTP    factorAddHOTPCmd    `cmd:"" name:"hotp" help:"An event-based hardware token (OATH HOTP)."`
+	Yubikey factorAddYubikeyCmd `cmd:"" help:"A YubiKey that types Yubico OTPs."`
+}
+
+// Help tells what holds for all kinds.
+func (factorAddCmd) Help() string {
+	return `The operator vouches for the factor: it is active at once. The user is told by a notice and the act stands in the audit, but the app gets no event
+of it.`
 }
 
 // userFlags name a user.
@@ -95,14 +105,22 @@ func (c *factorAddTOTPCmd) Run(r *run) error {
 		if err != nil {
 			return err
 		}
+		key, err := keys.AuditKey("user", app.Name, c.User)
+		if err != nil {
+			return err
+		}
+		picture := ""
+		if !c.NoQR {
+			if picture, err = qr.Terminal(uri); err != nil {
+				return fmt.Errorf("%w; --no-qr does without the picture", err)
+			}
+		}
 		if err := postgres.NewFactors(db).Add(r.ctx, time.Now(), postgres.NewFactor{
-			ID: id, Account: account, Kind: otp.FactorTOTP, Label: c.Label, Sealed: sealed, TOTP: setting,
+			ID: id, Account: account, Kind: otp.FactorTOTP, Label: c.Label, Sealed: sealed, TOTP: setting, UserKey: key,
 		}); err != nil {
 			return err
 		}
-		if !c.NoQR {
-			qrterminal.GenerateHalfBlock(uri, qrterminal.M, r.stdout)
-		}
+		fmt.Fprint(r.stdout, picture)
 		_, err = fmt.Fprintf(r.stdout, "%s\n\nfactor %s of user %s: scan it with an authenticator app. This is shown once.\n", uri, id, c.User)
 		return err
 	})
@@ -140,9 +158,13 @@ func (c *factorAddAddressCmd) Run(r *run) error {
 		if err != nil {
 			return err
 		}
+		key, err := keys.AuditKey("user", app.Name, c.User)
+		if err != nil {
+			return err
+		}
 		id := uuid.Must(uuid.NewV7())
 		if err := postgres.NewFactors(db).Add(r.ctx, time.Now(), postgres.NewFactor{
-			ID: id, Account: account, Kind: kind, Label: c.Label, Sealed: sealed, Mask: mask(address),
+			ID: id, Account: account, Kind: kind, Label: c.Label, Sealed: sealed, Mask: mask(address), UserKey: key,
 		}); err != nil {
 			return err
 		}
@@ -186,17 +208,26 @@ type accountCmd struct {
 
 type accountUnlockCmd struct {
 	databaseFlags
+	keysFlags
 	userFlags
 }
 
 // Run unlocks an account.
 func (c *accountUnlockCmd) Run(r *run) error {
+	keys, err := keyring.Load(c.Keys, keyring.Operator)
+	if err != nil {
+		return fmt.Errorf("--keys: %w", err)
+	}
 	return withDB(c.databaseFlags, func(db *postgres.DB) error {
-		_, account, err := c.account(r, db)
+		app, account, err := c.account(r, db)
 		if err != nil {
 			return err
 		}
-		if err := postgres.NewFactors(db).Unlock(r.ctx, time.Now(), account); err != nil {
+		key, err := keys.AuditKey("user", app.Name, c.User)
+		if err != nil {
+			return err
+		}
+		if err := postgres.NewFactors(db).Unlock(r.ctx, time.Now(), account, key); err != nil {
 			return fmt.Errorf("%s: %w", c.User, err)
 		}
 		_, err = fmt.Fprintf(r.stdout, "The account of %s has its whole budget back.\n", c.User)

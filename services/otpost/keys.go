@@ -15,11 +15,18 @@ type keysCmd struct {
 	Remove  keysRemoveCmd  `cmd:"" help:"Remove a key that is no longer needed. What was sealed with it is lost."`
 }
 
-type keysInitCmd struct{ keysFlags }
+type keysInitCmd struct {
+	keysFlags
+	Missing bool `help:"Make only what is missing, as after an update that brought a new keyset or role. What exists stays as it is."`
+}
 
 // Run makes the keysets.
 func (c *keysInitCmd) Run(r *run) error {
-	if err := keyring.Init(c.Keys); err != nil {
+	prepare := keyring.Init
+	if c.Missing {
+		prepare = keyring.Complete
+	}
+	if err := prepare(c.Keys); err != nil {
 		return err
 	}
 	for _, role := range keyring.Roles() {
@@ -53,7 +60,7 @@ func (c *keysListCmd) Run(r *run) error {
 
 type keysRotateCmd struct {
 	keysFlags
-	Keyset string `arg:"" enum:"code,destination-sms,destination-email,secret,index" help:"Which: code, destination-sms, destination-email, secret or index."`
+	Keyset string `arg:"" enum:"code,ceremony,destination-sms,destination-email,destination-letter,secret,index" help:"Which: code, ceremony, destination-sms, destination-email, destination-letter, secret or index."`
 }
 
 // Run adds a key.
@@ -68,7 +75,7 @@ func (c *keysRotateCmd) Run(r *run) error {
 
 type keysPromoteCmd struct {
 	keysFlags
-	Keyset string `arg:"" enum:"code,destination-sms,destination-email,secret,index" help:"Which: code, destination-sms, destination-email, secret or index."`
+	Keyset string `arg:"" enum:"code,ceremony,destination-sms,destination-email,destination-letter,secret,index" help:"Which: code, ceremony, destination-sms, destination-email, destination-letter, secret or index."`
 }
 
 // Run promotes the newest key.
@@ -83,7 +90,7 @@ func (c *keysPromoteCmd) Run(r *run) error {
 
 type keysRemoveCmd struct {
 	keysFlags
-	Keyset string `arg:"" enum:"code,destination-sms,destination-email,secret,index" help:"Which: code, destination-sms, destination-email, secret or index."`
+	Keyset string `arg:"" enum:"code,ceremony,destination-sms,destination-email,destination-letter,secret,index" help:"Which: code, ceremony, destination-sms, destination-email, destination-letter, secret or index."`
 	Key    uint32 `arg:"" help:"Number of the key, as otpost keys list shows it."`
 }
 

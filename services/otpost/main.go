@@ -31,10 +31,14 @@ type cli struct {
 	SMS          smsCmd          `cmd:"" name:"sms" group:"workers" help:"Worker: hand codes to the SMS provider."`
 	Email        emailCmd        `cmd:"" group:"workers" help:"Worker: hand codes to the mail relay."`
 	Verification verificationCmd `cmd:"" group:"workers" help:"Worker: check answers."`
+	Enrolment    enrolmentCmd    `cmd:"" group:"workers" help:"Worker: look after factors, trusted devices and recovery."`
+	Letter       letterCmd       `cmd:"" group:"workers" help:"Worker: print letters with codes."`
 	Migrate      migrateCmd      `cmd:"" group:"operation" help:"Bring Postgres to the newest form and declare the NATS streams."`
 	Keys         keysCmd         `cmd:"" group:"operation" help:"Make, list and rotate keysets."`
 	App          appCmd          `cmd:"" group:"operation" help:"Create apps and change their policies."`
 	Factor       factorCmd       `cmd:"" group:"operation" help:"Give users factors."`
+	Support      supportCmd      `cmd:"" group:"operation" help:"Help a user who has lost their factors, as a support agent."`
+	Audit        auditCmd        `cmd:"" group:"operation" help:"Tell who did what to a user's factors."`
 	Account      accountCmd      `cmd:"" group:"operation" help:"Unlock accounts."`
 	Challenges   statusCmd       `cmd:"" name:"status" group:"operation" help:"Tell where a challenge stands, with its deliveries."`
 	Dead         deadCmd         `cmd:"" group:"operation" help:"List, show, retry and drop dead letters."`

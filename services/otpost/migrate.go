@@ -82,6 +82,6 @@ func (c *migrateCmd) Run(r *run) error {
 			return err
 		}
 	}
-	fmt.Fprintf(r.stdout, "declared  5 streams, 4 consumers of workers, %d of apps\n", len(apps))
+	fmt.Fprintf(r.stdout, "declared  6 streams, 6 consumers of workers, %d of apps\n", len(apps))
 	return nil
 }

@@ -24,8 +24,11 @@ type natsConfigCmd struct {
 	SMSPassword          string            `name:"sms-password" required:"" secret:"" help:"Password of the user sms."`
 	EmailPassword        string            `required:"" secret:"" help:"Password of the user email."`
 	VerificationPassword string            `required:"" secret:"" help:"Password of the user verification."`
+	EnrolmentPassword    string            `required:"" secret:"" help:"Password of the user enrolment."`
+	LetterPassword       string            `required:"" secret:"" help:"Password of the user letter."`
 	OperatorPassword     string            `required:"" secret:"" help:"Password of the user operator."`
 	AppPasswords         map[string]string `secret:"" placeholder:"NAME=PASSWORD;…" help:"Apps that may connect, as user app_<name>."`
+	AgentPasswords       map[string]string `secret:"" placeholder:"NAME=PASSWORD;…" help:"Support agents that may connect, as user support-<name>."`
 	BcryptCost           int               `default:"11" help:"Cost of hashing the passwords, 4 to 31; 0 writes them as they are."`
 }
 
@@ -33,10 +36,11 @@ type natsConfigCmd struct {
 func (c *natsConfigCmd) Run(r *run) error {
 	s := bus.ServerSettings{
 		Name: c.ServerName, Host: c.Listen, Port: c.NATSPort, StoreDir: c.StoreDir, SyncInterval: c.SyncInterval, MaxFileStore: c.MaxFileStore,
-		TLSCert: c.TLSCert, TLSKey: c.TLSKey, BcryptCost: c.BcryptCost,
+		TLSCert: c.TLSCert, TLSKey: c.TLSKey, BcryptCost: c.BcryptCost, Agents: c.AgentPasswords,
 		Users: map[bus.Role]string{
 			bus.RoleChallenge: c.ChallengePassword, bus.RoleSMS: c.SMSPassword, bus.RoleEmail: c.EmailPassword,
 			bus.RoleVerification: c.VerificationPassword, bus.RoleOperator: c.OperatorPassword,
+			bus.RoleEnrolment: c.EnrolmentPassword, bus.RoleLetter: c.LetterPassword,
 		},
 	}
 	for name, password := range c.AppPasswords {

@@ -21,26 +21,40 @@ import (
 	"github.com/otpost/otpost/pkg/postgres"
 )
 
-// forms are the ways in which a text may lie in a file: as it is, in hexadecimal (bytea in a dump), and in base64 (bytes in JSON) at each
-// of the three places where it may begin.
+// forms are the ways in which a text may lie in a file: as it is, in hexadecimal (bytea in a dump), and in base64 (bytes in JSON) of either alphabet
+// at each of the three places where it may begin.
 func forms(text string) []string {
 	out := []string{text, hex.EncodeToString([]byte(text)), strings.ToUpper(hex.EncodeToString([]byte(text)))}
 	for shift := range 3 {
 		whole := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("\x00", shift) + text))
 		// the characters at either end hold bits of the neighbours
 		first, last := (8*shift+5)/6, 8*(shift+len(text))/6
-		out = append(out, whole[first:last])
+		out = append(out, whole[first:last], strings.NewReplacer("+", "-", "/", "_").Replace(whole[first:last]))
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // find returns the names of the places that hold one of the texts in any form.
 func find(places, texts map[string]string) (hits []string) {
+	type wanted struct{ what, form string }
+	width := 8 // what forms are looked up by: with hundreds of them, one pass over a place is much faster than one for each
+	for _, text := range texts {
+		for _, form := range forms(text) {
+			width = min(width, len(form))
+		}
+	}
+	by := map[string][]wanted{}
 	for what, text := range texts {
 		for _, form := range forms(text) {
-			for where, content := range places {
-				if strings.Contains(content, form) {
-					hits = append(hits, what+" in "+where)
+			by[form[:width]] = append(by[form[:width]], wanted{what, form})
+		}
+	}
+	for where, content := range places {
+		for i := 0; i+width <= len(content); i++ {
+			for _, w := range by[content[i:i+width]] {
+				if strings.HasPrefix(content[i:], w.form) {
+					hits = append(hits, w.what+" in "+where)
 				}
 			}
 		}

@@ -38,7 +38,7 @@ type upCmd struct {
 	NATSPort     int      `name:"nats-port" default:"4222" help:"Port of NATS."`
 	InboxPort    int      `default:"8025" help:"Port of the inbox and the simulated Twilio."`
 	SMTPPort     int      `name:"smtp-port" default:"1025" help:"Port of the simulated mail relay."`
-	Without      []string `placeholder:"ROLE,…" help:"Workers not to run here: challenge, sms, email, verification. Start them yourself."`
+	Without      []string `placeholder:"ROLE,…" help:"Workers not to run here: challenge, sms, email, letter, verification, enrolment. Start them yourself."`
 	NoShow       bool     `help:"Do not show the main job at the start."`
 	Health       string   `default:"127.0.0.1:0" placeholder:"ADDR" help:"Where /healthz, /readyz and /metrics are served."`
 }
@@ -46,7 +46,16 @@ type upCmd struct {
 type demoCmd struct{ sandboxFlags }
 
 // allRoles are the workers that up runs.
-var allRoles = []bus.Role{bus.RoleChallenge, bus.RoleSMS, bus.RoleEmail, bus.RoleVerification}
+var allRoles = []bus.Role{bus.RoleChallenge, bus.RoleSMS, bus.RoleEmail, bus.RoleLetter, bus.RoleVerification, bus.RoleEnrolment}
+
+// roleList names them, for people.
+func roleList() string {
+	names := make([]string, len(allRoles))
+	for i, r := range allRoles {
+		names[i] = string(r)
+	}
+	return strings.Join(names, ", ")
+}
 
 // startWithin bounds how long everything may take to start, a first initdb on a slow disk included.
 const startWithin = 3 * time.Minute
@@ -55,7 +64,7 @@ const startWithin = 3 * time.Minute
 func (c *upCmd) Run(r *run) error {
 	for _, w := range c.Without {
 		if !slices.Contains(allRoles, bus.Role(w)) {
-			return fmt.Errorf("--without: there is no worker %q; there are challenge, sms, email, verification", w)
+			return fmt.Errorf("--without: there is no worker %q; there are %s", w, roleList())
 		}
 	}
 	return c.up(r, sandbox.Config{
@@ -195,8 +204,15 @@ func (c *upCmd) worker(s *sandbox.Sandbox, name bus.Role) (workerFlags, func(par
 			SMTPHost: p.SMTPHost, SMTPPort: p.SMTPPort, SMTPTLS: p.SMTPTLS, SMTPUsername: p.SMTPUser, SMTPPassword: p.SMTPPassword,
 			SMTPFrom: p.SMTPFrom, SMTPAuth: "auto",
 		}}).build
+	case bus.RoleLetter:
+		return flags, (&letterCmd{
+			letterDeliveryFlags: letterDeliveryFlags{SendTimeout: 30 * time.Second, Lease: 45 * time.Second, Concurrency: 8},
+			letterFlags:         letterFlags{Spool: p.LetterSpool, Sender: p.LetterSender, SenderCountry: "US"},
+		}).build
 	case bus.RoleVerification:
 		return flags, (&verificationCmd{}).build
+	case bus.RoleEnrolment:
+		return flags, (&enrolmentCmd{}).build
 	default:
 		return flags, (&challengeCmd{}).build
 	}
@@ -237,15 +253,29 @@ otpost is up. Ctrl-C stops it.
   HTTP     %s
   SMTP     %s
   Twilio   %s
+  letters  %s/letters
   log      %s/otpost.log
-`, a.NATS, dir, a.Inbox, a.HTTP, a.SMTP, a.Twilio, dir)
+`, a.NATS, dir, a.Inbox, a.HTTP, a.SMTP, a.Twilio, dir, dir)
 	if len(without) > 0 {
 		fmt.Fprintf(w, "\nNot run here: %s. Logins wait for them.\n", strings.Join(without, ", "))
 	}
 	fmt.Fprintf(w, `
-More workers (challenge, sms, email, verification), each in a terminal:
+More workers, each in a terminal (%s):
   otpost sms --config %s/sms.yaml
 Operators' commands:
   otpost dead list --config %s/operator.yaml
-`, dir, dir)
+`, roleList(), dir, dir)
+	if agents := s.Agents(); len(agents) > 0 {
+		fmt.Fprintf(w, `Support agents' commands, as %s:
+  otpost support find --config %s/agents/%s.yaml --app demo u-1
+`, agentList(agents), dir, agents[0].Name)
+	}
+}
+
+func agentList(agents []sandbox.AgentAccess) string {
+	names := make([]string, len(agents))
+	for i, a := range agents {
+		names[i] = a.Name
+	}
+	return strings.Join(names, " or ")
 }

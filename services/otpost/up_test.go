@@ -86,7 +86,10 @@ func TestDemo(t *testing.T) {
 	}
 	out := p.out.String()
 	for _, want := range []string{
-		`SMS  user demo-sms-`, `Email  user demo-email-`, `Authenticator app \(TOTP\)  user demo-totp-`, `3 of 3 logins verified in [\d.]+ m?s`,
+		`SMS  user demo-sms-`, `Email  user demo-email-`, `Authenticator app \(TOTP\)  user demo-totp-`, `3 of 3 logins verified in [\d.]+ m?s, and one account recovered`,
+		`Lost phone  user demo-recovery-`, `✓ authenticator enrolled +10 backup codes saved`, `✓ phone lost, reset begun +code to s•••@example\.com`,
+		`✓ proven by passphrase +waiting, takes effect in [12] s`, `✓ waiting time over +recovery\.completed +2\d\d\d\.\d ms`,
+		`✓ the lost phone is void +0 factors, 0 backup codes`, `✓ logged in again +amr otp`,
 		`✓ handed to the provider +twilio to \+1•••••0100 +[\d.]+ ms`, `✓ handed to the provider +smtp to u•••@example\.com`,
 	} {
 		if !regexp.MustCompile(want).MatchString(out) {
@@ -95,6 +98,9 @@ func TestDemo(t *testing.T) {
 	}
 	if n := strings.Count(out, "✓ event received"); n != 3 {
 		t.Errorf("%d timelines are whole, want 3", n)
+	}
+	if strings.Contains(out, "✗") || strings.Contains(out, "…") {
+		t.Errorf("something failed, or is cut short:\n%s", out)
 	}
 	if left, _ := filepath.Glob(filepath.Join(temp, "otpost-demo-*")); len(left) > 0 {
 		t.Errorf("the demo left %v behind", left)
@@ -150,8 +156,12 @@ func TestUp(t *testing.T) {
 	dir := openDir(t)
 	p := command(t, dir, "up")
 	e := awaitUp(t, p, dir)
-	if n := strings.Count(p.out.String(), "✓ event received"); n != 3 {
-		t.Errorf("up showed %d whole timelines, want 3", n)
+	if n := strings.Count(p.out.String(), "✓ event received") + strings.Count(p.out.String(), "✓ logged in again"); n != 4 {
+		t.Errorf("up showed %d whole timelines, want 4", n)
+	}
+	find := command(t, dir, "support", "find", "--config", ".otpost/agents/alice.yaml", "--app", "demo", "u-1")
+	if code := find.exit(t, 20*time.Second); code != 0 || !strings.Contains(find.out.String(), "No recovery is under way.") {
+		t.Errorf("support find: exit status %d: %s", code, find.out)
 	}
 
 	second := command(t, dir, "up")
@@ -162,7 +172,8 @@ func TestUp(t *testing.T) {
 	workers := []*process{
 		command(t, dir, "sms", "--config", ".otpost/sms.yaml"), command(t, dir, "sms", "--config", ".otpost/sms.yaml"),
 		command(t, dir, "challenge", "--config", ".otpost/challenge.yaml"), command(t, dir, "email", "--config", ".otpost/email.yaml"),
-		command(t, dir, "verification", "--config", ".otpost/verification.yaml"),
+		command(t, dir, "verification", "--config", ".otpost/verification.yaml"), command(t, dir, "enrolment", "--config", ".otpost/enrolment.yaml"),
+		command(t, dir, "letter", "--config", ".otpost/letter.yaml"),
 	}
 	for _, w := range workers {
 		otposttest.Eventually(t, w.Args[1]+" is ready", func() bool {
@@ -230,7 +241,7 @@ func TestUp(t *testing.T) {
 	if code := p.exit(t, 30*time.Second); code != 0 {
 		t.Errorf("up ended with status %d:\n%s", code, p.out)
 	}
-	for _, gone := range []string{"endpoints.json", "sms.yaml", "postgres/data/postmaster.pid"} {
+	for _, gone := range []string{"endpoints.json", "sms.yaml", "letter.yaml", "agents", "postgres/data/postmaster.pid"} {
 		if _, err := os.Stat(filepath.Join(dir, ".otpost", gone)); err == nil {
 			t.Errorf("%s is still there after up ended", gone)
 		}

@@ -15,6 +15,8 @@ import (
 	"github.com/otpost/otpost/pkg/postgres"
 	"github.com/otpost/otpost/services/challenge"
 	"github.com/otpost/otpost/services/email"
+	"github.com/otpost/otpost/services/enrolment"
+	"github.com/otpost/otpost/services/letter"
 	"github.com/otpost/otpost/services/sms"
 	"github.com/otpost/otpost/services/verification"
 )
@@ -61,7 +63,29 @@ func (c *verificationCmd) build(p parts) (runner, error) {
 	}), nil
 }
 
-// deliveryFlags are what both channel workers have.
+type enrolmentCmd struct {
+	workerFlags
+	SweepEvery time.Duration `default:"500ms" help:"How often notices are written and recoveries that are due are carried out."`
+	SweepGrace time.Duration `default:"30s" help:"How long a message may be unsent before its command is published again; doubled each time."`
+}
+
+// Run is the main of otpost enrolment.
+func (c *enrolmentCmd) Run(r *run) error {
+	return runWorker(r, bus.RoleEnrolment, c.workerFlags, c.build)
+}
+
+func (c *enrolmentCmd) build(p parts) (runner, error) {
+	w, err := enrolment.New(enrolment.Config{
+		DB: p.db, Bus: p.bus, Keys: p.keys, Metrics: p.metrics, Logger: p.log, Now: time.Now, Version: microVersion,
+		Sweep: enrolment.Sweep{Every: c.SweepEvery, Grace: c.SweepGrace},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--%w", err)
+	}
+	return w, nil
+}
+
+// deliveryFlags are what all channel workers have.
 type deliveryFlags struct {
 	SendTimeout time.Duration `default:"10s" help:"How long a provider may take to accept a message."`
 	Lease       time.Duration `default:"15s" help:"How long a delivery is a worker's own; after that it counts as abandoned. Must be longer than --send-timeout."`
@@ -224,4 +248,82 @@ type emailWorker struct {
 // Run works until ctx ends.
 func (w *emailWorker) Run(ctx context.Context) error {
 	return errors.Join(w.Worker.Run(ctx), w.relay.Close())
+}
+
+type letterCmd struct {
+	workerFlags
+	letterDeliveryFlags
+	letterFlags
+}
+
+// letterDeliveryFlags are deliveryFlags with the defaults of a print service, which takes its time over a document.
+type letterDeliveryFlags struct {
+	SendTimeout time.Duration `default:"30s" help:"How long a print service may take to accept a letter."`
+	Lease       time.Duration `default:"45s" help:"How long a delivery is a worker's own; after that it counts as abandoned. Must be longer than --send-timeout."`
+	Concurrency int           `default:"8" help:"Hand-overs to the print service at once."`
+}
+
+// letterFlags say who sends letters and who prints them.
+type letterFlags struct {
+	Spool         string `type:"path" placeholder:"DIR" help:"Folder that letters are written to as PDF, for printing; or give a print service."`
+	PrintURL      string `name:"print-url" placeholder:"URL" help:"Print service that takes a PDF by POST."`
+	PrintToken    string `secret:"" help:"Bearer token for the print service."`
+	Sender        string `required:"" help:"Sender in the window: name and full postal address in one line."`
+	SenderCountry string `help:"Country that letters are posted in (ISO 3166-1, two letters); addresses within it do not name it."`
+	JapaneseFont  string `type:"path" placeholder:"FILE" help:"TrueType font with Japanese; without one Japanese letters are written in English."`
+}
+
+// Run is the main of otpost letter.
+func (c *letterCmd) Run(r *run) error {
+	return runWorker(r, bus.RoleLetter, c.workerFlags, c.build)
+}
+
+func (c *letterCmd) build(p parts) (runner, error) {
+	if (c.Spool == "") == (c.PrintURL == "") {
+		return nil, errors.New("give --spool or --print-url, and not both")
+	}
+	if c.PrintToken != "" && c.PrintURL == "" {
+		return nil, errors.New("--print-token: is of --print-url only")
+	}
+	cfg, err := deliveryFlags(c.letterDeliveryFlags).config(p)
+	if err != nil {
+		return nil, err
+	}
+	options := letter.Options{Sender: c.Sender, SenderCountry: c.SenderCountry, JapaneseFont: c.JapaneseFont}
+	if c.Spool != "" {
+		spool, err := letter.NewSpool(c.Spool, p.log)
+		if err != nil {
+			return nil, flagged(err, "spool: ", "--spool: ")
+		}
+		w, err := letter.New(cfg, spool, options)
+		return w, letterFlag(err)
+	}
+	service, err := letter.NewHTTP(letter.HTTPConfig{
+		URL: c.PrintURL, Token: c.PrintToken, Timeout: c.SendTimeout, Connections: c.Concurrency, Logger: p.log, Now: time.Now,
+	})
+	if err != nil {
+		return nil, flagged(err, "print service: ", "", "URL", "--print-url", "Token", "--print-token")
+	}
+	w, err := letter.New(cfg, service, options)
+	if err != nil {
+		return nil, letterFlag(err)
+	}
+	return &letterWorker{Worker: w, service: service}, nil
+}
+
+// letterFlag names the flag in an error about how letters look.
+func letterFlag(err error) error {
+	return flagged(err, "letter: ", "", "the sender's country", "--sender-country:", "the sender", "--sender")
+}
+
+// letterWorker closes its connections to the print service once the last letter is out.
+type letterWorker struct {
+	*delivery.Worker
+	service *letter.HTTP
+}
+
+// Run works until ctx ends.
+func (w *letterWorker) Run(ctx context.Context) error {
+	defer w.service.Close()
+	return w.Worker.Run(ctx)
 }

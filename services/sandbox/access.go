@@ -22,8 +22,7 @@ type RoleAccess struct {
 	KeysDir      string // holds a folder of keysets for each role, of which a worker reads its own
 }
 
-// Role returns the access of one of "challenge", "sms", "email", "verification" and "operator". Another name is a fault of the caller and
-// panics.
+// Role returns the access of one of bus.Roles. Another name is a fault of the caller and panics.
 func (s *Sandbox) Role(role string) RoleAccess {
 	if !slices.Contains(bus.Roles(), bus.Role(role)) {
 		panic(fmt.Sprintf("sandbox: there is no role %q", role))
@@ -72,6 +71,31 @@ func (s *Sandbox) appAccess(name string) AppAccess {
 	return a
 }
 
+// An AgentAccess is how a support agent reaches otpost.
+type AgentAccess struct {
+	Name         string // the agent's own; the NATS user is support-<name>
+	NATSURL      string
+	NATSPassword string
+}
+
+// Agents returns the access of the support agents that every sandbox has: two, since one may not approve what they have begun. There are none where
+// the NATS that was given asks for a user, whom an agent cannot be.
+func (s *Sandbox) Agents() []AgentAccess {
+	if s.cfg.NATSUser != "" {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]AgentAccess, len(agents))
+	for i, name := range agents {
+		out[i] = AgentAccess{Name: name, NATSURL: s.natsURL}
+		if s.cfg.NATSURL == "" {
+			out[i].NATSPassword = s.secrets.Agents[name]
+		}
+	}
+	return out
+}
+
 // Providers are the simulated providers, as the channel workers are told of them.
 type Providers struct {
 	TwilioBaseURL    string // stands for https://api.twilio.com
@@ -85,6 +109,9 @@ type Providers struct {
 	SMTPPassword string
 	SMTPTLS      string // "none": the server is on the loopback address
 	SMTPFrom     string // an RFC 5322 mailbox
+
+	LetterSpool  string // folder that letters are printed into
+	LetterSender string // the line in the window
 }
 
 // Providers returns the simulated providers.
@@ -95,7 +122,8 @@ func (s *Sandbox) Providers() Providers {
 		TwilioBaseURL: s.Addresses().Twilio, TwilioAccountSID: s.secrets.Twilio.AccountSID, TwilioAuthToken: s.secrets.Twilio.AuthToken,
 		TwilioFrom: twilioFrom,
 		SMTPHost:   loopback, SMTPPort: portOf(s.smtp), SMTPUser: s.secrets.SMTP.User, SMTPPassword: s.secrets.SMTP.Password, SMTPTLS: "none",
-		SMTPFrom: "Demo shop <no-reply@shop.example>",
+		SMTPFrom:    "Demo shop <no-reply@shop.example>",
+		LetterSpool: s.lettersDir(), LetterSender: "Demo shop, 1 Market Street, San Francisco CA 94105",
 	}
 }
 

@@ -34,9 +34,10 @@ type demoLogin struct {
 	source string
 }
 
-// Demo shows the main job: one login by SMS, one by email, one by TOTP, each of a fresh user. It does what an app does, over NATS as the
-// demo app with nothing but the wire's JSON, and what a user does, reading the code in the inbox or computing it as an authenticator app
-// would. To out it writes a timeline of each, with colours where color is set. It first waits until the workers answer.
+// Demo shows the main job: one login by SMS, one by email, one by TOTP, each of a fresh user; and the life of a factor, from its enrolment over the loss of
+// the phone and the recovery to the next login. It does what an app does, over NATS as the demo app with nothing but the wire's JSON, and what a user does,
+// reading the code in the inbox or computing it as an authenticator app would. To out it writes a timeline of each, with colours where color is set. It
+// first waits until the workers answer.
 //
 // The first step that fails ends it: out then shows what was waited for, the login's status, what waits in the streams and the dead letters,
 // and the error names the login and the step. Codes are never written.
@@ -85,25 +86,36 @@ func (d *demo) all(ctx context.Context) error {
 			return fmt.Errorf("login by %s: %w", l.channel, err)
 		}
 	}
-	d.out.end(fmt.Sprintf("%d of %d logins verified in %s", len(logins), len(logins), milliseconds(time.Since(began))))
+	sum := fmt.Sprintf("%d of %d logins verified in %s", len(logins), len(logins), milliseconds(time.Since(began)))
+	recovered, err := d.showRecovery(ctx)
+	if err != nil {
+		return fmt.Errorf("recovery: %w", err)
+	}
+	if recovered {
+		sum += ", and one account recovered"
+	}
+	d.out.end(sum)
 	return nil
 }
 
-// awaitWorkers returns when the challenge and verification workers answer. They are asked about a challenge that does not exist.
+// awaitWorkers returns when the workers that answer requests do. They are asked about a challenge and a user that do not exist.
 func (d *demo) awaitWorkers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, workersPatience)
 	defer cancel()
 	nobody := uuid.Must(uuid.NewV7()).String()
-	for _, verb := range []string{"status", "verify"} {
-		var body any = map[string]string{"challenge": nobody}
-		if verb == "verify" {
-			body = verifyRequest{Challenge: nobody, Session: "none", Code: "000000"}
-		}
-		if _, err := d.app.request(ctx, verb, body); err != nil {
+	for _, ask := range []struct {
+		verb string
+		body any
+	}{
+		{"status", map[string]string{"challenge": nobody}},
+		{"verify", verifyRequest{Challenge: nobody, Session: "none", Code: "000000"}},
+		{"factor.list", map[string]string{"user": "nobody-" + d.run}},
+	} {
+		if _, err := d.app.request(ctx, ask.verb, ask.body); err != nil {
 			if _, answered := errors.AsType[*requestError](err); answered { // an error reply is an answer too
 				continue
 			}
-			err = fmt.Errorf("no worker answers to %s: %w", verb, err)
+			err = fmt.Errorf("no worker answers to %s: %w", ask.verb, err)
 			d.out.failure("workers", err.Error())
 			d.explain(ctx, "")
 			return err
@@ -125,8 +137,12 @@ func (d *demo) enrol(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("enrol the user of the TOTP login: %w", err)
 	}
+	key, err := d.s.keys.AuditKey("user", DemoApp, user)
+	if err != nil {
+		return nil, fmt.Errorf("enrol the user of the TOTP login: %w", err)
+	}
 	err = postgres.NewFactors(d.s.db).Add(ctx, time.Now(), postgres.NewFactor{
-		ID: id, Account: postgres.Account{AppID: app.ID, User: user}, Kind: otp.FactorTOTP, Label: "demo", Sealed: sealed, TOTP: otp.DefaultTOTP(),
+		ID: id, Account: postgres.Account{AppID: app.ID, User: user}, Kind: otp.FactorTOTP, Label: "demo", Sealed: sealed, TOTP: otp.DefaultTOTP(), UserKey: key,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("enrol the user of the TOTP login: %w", err)

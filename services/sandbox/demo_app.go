@@ -70,6 +70,7 @@ type received struct {
 	Type string `json:"type"`
 	Time string `json:"time"`
 	Data struct {
+		User      string `json:"user"`
 		Login     string `json:"login"`
 		Challenge string `json:"challenge"`
 		To        string `json:"to"`
@@ -159,23 +160,31 @@ var bad = []string{"challenge.skipped", "challenge.refused", "challenge.undelive
 
 // await returns the first event of one of the names about a login. It fails when ctx ends or the login has failed.
 func (a *appClient) await(ctx context.Context, login string, names ...string) (received, error) {
+	r, err := a.awaitAny(ctx, func(r received) bool {
+		return r.Data.Login == login && (slices.Contains(names, r.name()) || slices.Contains(bad, r.name()))
+	})
+	switch {
+	case err != nil:
+		return received{}, fmt.Errorf("no %s: %w", strings.Join(names, " or "), err)
+	case !slices.Contains(names, r.name()):
+		return received{}, errors.New(strings.TrimRight(fmt.Sprintf("%s came instead: %s %s", r.name(), r.Data.Reason, r.Data.Message), " :"))
+	}
+	return r, nil
+}
+
+// awaitAny returns the first event that is wanted, however long ago it came. It fails when ctx ends.
+func (a *appClient) awaitAny(ctx context.Context, wanted func(received) bool) (received, error) {
 	for {
 		a.mu.Lock()
 		events, changed := a.events, a.changed
 		a.mu.Unlock()
-		for _, r := range events {
-			switch {
-			case r.Data.Login != login:
-			case slices.Contains(names, r.name()):
-				return r, nil
-			case slices.Contains(bad, r.name()):
-				return received{}, errors.New(strings.TrimRight(fmt.Sprintf("%s came instead: %s %s", r.name(), r.Data.Reason, r.Data.Message), " :"))
-			}
+		if i := slices.IndexFunc(events, wanted); i >= 0 {
+			return events[i], nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return received{}, fmt.Errorf("no %s: %w", strings.Join(names, " or "), ctx.Err())
+			return received{}, ctx.Err()
 		}
 	}
 }
@@ -226,6 +235,20 @@ func (a *appClient) request(ctx context.Context, verb string, body any) ([]byte,
 	}
 }
 
+// call asks for a verb and reads the reply.
+func (a *appClient) call(ctx context.Context, verb string, body, reply any) error {
+	ctx, cancel := context.WithTimeout(ctx, stepPatience)
+	defer cancel()
+	text, err := a.request(ctx, verb, body)
+	if err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	if err := json.Unmarshal(text, reply); err != nil {
+		return fmt.Errorf("%s: read the reply: %w", verb, err)
+	}
+	return nil
+}
+
 // verify asks whether a code is right. The request's id makes it safe to ask twice.
 func (a *appClient) verify(ctx context.Context, challenge, session, code string) (verifyReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, stepPatience)
@@ -246,23 +269,46 @@ func (a *appClient) readInbox(ctx context.Context, channel, to string, after tim
 	query := url.Values{"channel": {channel}, "to": {to}, "after": {after.UTC().Format(time.RFC3339Nano)}}.Encode()
 	code := regexp.MustCompile(`(?:^|\D)(\d{` + strconv.Itoa(digits) + `})(?:\D|$)`)
 	for {
-		texts, err := a.inboxTexts(ctx, query)
+		messages, err := a.inboxMessages(ctx, query)
 		if err != nil {
 			return "", err
 		}
-		for _, text := range texts {
-			if found := code.FindStringSubmatch(text); found != nil {
+		for _, m := range messages {
+			if found := code.FindStringSubmatch(m.Text); found != nil {
 				return found[1], nil
 			}
 		}
 		if err := pause(ctx, 5*time.Millisecond); err != nil {
-			return "", fmt.Errorf("%d messages in the inbox, none with a code of %d digits: %w", len(texts), digits, err)
+			return "", fmt.Errorf("%d messages in the inbox, none with a code of %d digits: %w", len(messages), digits, err)
 		}
 	}
 }
 
-// inboxTexts returns the texts of the messages that a query selects, newest first.
-func (a *appClient) inboxTexts(ctx context.Context, query string) ([]string, error) {
+// readMail returns the code of the newest email to an address that came after a time and whose subject, which begins with the code, says what it is for.
+// Notices, which come to the same address, have other subjects.
+func (a *appClient) readMail(ctx context.Context, to string, after time.Time, purpose string) (string, error) {
+	query := url.Values{"channel": {"email"}, "to": {to}, "after": {after.UTC().Format(time.RFC3339Nano)}}.Encode()
+	for {
+		messages, err := a.inboxMessages(ctx, query)
+		if err != nil {
+			return "", err
+		}
+		for _, m := range messages {
+			if code, rest, _ := strings.Cut(m.Subject, " "); strings.Contains(rest, purpose) {
+				return code, nil
+			}
+		}
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return "", fmt.Errorf("%d messages in the inbox, none with a %s: %w", len(messages), purpose, err)
+		}
+	}
+}
+
+// inboxMessage is what the inbox tells of a message, as far as it matters here.
+type inboxMessage struct{ Subject, Text string }
+
+// inboxMessages returns the messages that a query selects, newest first.
+func (a *appClient) inboxMessages(ctx context.Context, query string) ([]inboxMessage, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.inbox+"/api/messages?"+query, nil)
 	if err != nil {
 		return nil, err
@@ -275,15 +321,11 @@ func (a *appClient) inboxTexts(ctx context.Context, query string) ([]string, err
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("read the inbox: it answers %s", res.Status)
 	}
-	var messages []struct{ Text string }
+	var messages []inboxMessage
 	if err := json.NewDecoder(res.Body).Decode(&messages); err != nil {
 		return nil, fmt.Errorf("read the inbox: %w", err)
 	}
-	texts := make([]string, len(messages))
-	for i, m := range messages {
-		texts[i] = m.Text
-	}
-	return texts, nil
+	return messages, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -44,9 +44,9 @@ func (a AppAccess) endpoint() appEndpoint {
 	return appEndpoint{Name: a.Name, NATSUser: a.NATSUser, NATSPassword: a.NATSPassword, APIKey: a.APIKey}
 }
 
-// WriteEndpoints writes what outside programs join the system with: endpoints.json, and for each role a YAML file of settings for
-// `otpost <role> --config`. All have mode 0600 and appear whole; endpoints.json comes last. Close removes them. Call it once the system works, since
-// programs wait for endpoints.json.
+// WriteEndpoints writes what outside programs join the system with: endpoints.json, and a YAML file of settings for each role (`otpost <role> --config`)
+// and each support agent (`otpost support … --config`, in the folder agents). All have mode 0600 and appear whole; endpoints.json comes last. Close removes
+// them. Call it once the system works, since programs wait for endpoints.json.
 func (s *Sandbox) WriteEndpoints() error {
 	s.endpoints.Lock()
 	defer s.endpoints.Unlock()
@@ -61,6 +61,9 @@ func (s *Sandbox) WriteEndpoints() error {
 		if err := writeFile(s.rolePath(role), text); err != nil {
 			return fmt.Errorf("write settings of %s: %w", role, err)
 		}
+	}
+	if err := s.writeAgents(); err != nil {
+		return fmt.Errorf("write settings of support agents: %w", err)
 	}
 	at := s.Addresses()
 	demo, _ := s.App(DemoApp)
@@ -85,7 +88,7 @@ func (s *Sandbox) removeEndpoints() error {
 	for _, role := range bus.Roles() {
 		errs = append(errs, os.Remove(s.rolePath(role)))
 	}
-	errs = append(errs, os.RemoveAll(s.appsDir()))
+	errs = append(errs, os.RemoveAll(s.appsDir()), os.RemoveAll(s.agentsDir()))
 	for i, err := range errs {
 		if errors.Is(err, fs.ErrNotExist) {
 			errs[i] = nil
@@ -99,14 +102,8 @@ func (s *Sandbox) rolePath(role bus.Role) string { return filepath.Join(s.dir, s
 // roleSettings renders the settings of one role's command; the keys are names of its flags.
 func (s *Sandbox) roleSettings(role bus.Role) ([]byte, error) {
 	access := s.Role(string(role))
-	doc := yaml.Node{Kind: yaml.MappingNode, HeadComment: "Settings of otpost " + string(role) + " for the system that runs in this folder; gone when that ends."}
-	set := func(name, value string) {
-		if value != "" {
-			doc.Content = append(doc.Content,
-				&yaml.Node{Kind: yaml.ScalarNode, Value: name},
-				&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Value: value})
-		}
-	}
+	doc := newSettings("otpost " + string(role))
+	set := doc.set
 	set("nats-url", access.NATSURL)
 	set("nats-user", access.NATSUser)
 	set("nats-password", access.NATSPassword)
@@ -129,6 +126,48 @@ func (s *Sandbox) roleSettings(role bus.Role) ([]byte, error) {
 		set("smtp-username", p.SMTPUser)
 		set("smtp-password", p.SMTPPassword)
 		set("smtp-from", p.SMTPFrom)
+	case bus.RoleLetter:
+		set("spool", p.LetterSpool)
+		set("sender", p.LetterSender)
 	}
-	return yaml.Marshal(&doc)
+	return doc.text()
 }
+
+// writeAgents writes agents/<name>.yaml for each support agent.
+func (s *Sandbox) writeAgents() error {
+	if err := os.MkdirAll(s.agentsDir(), 0o700); err != nil {
+		return err
+	}
+	for _, a := range s.Agents() {
+		doc := newSettings("otpost support for agent " + a.Name)
+		doc.set("nats-url", a.NATSURL)
+		doc.set("nats-password", a.NATSPassword)
+		doc.set("agent", a.Name)
+		text, err := doc.text()
+		if err != nil {
+			return err
+		}
+		if err := writeFile(filepath.Join(s.agentsDir(), a.Name+".yaml"), text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settings is a YAML file of settings in the making; the keys are names of flags.
+type settings struct{ doc yaml.Node }
+
+func newSettings(of string) *settings {
+	return &settings{yaml.Node{Kind: yaml.MappingNode, HeadComment: "Settings of " + of + " for the system that runs in this folder; gone when that ends."}}
+}
+
+// set adds a setting, unless it is empty.
+func (s *settings) set(name, value string) {
+	if value != "" {
+		s.doc.Content = append(s.doc.Content,
+			&yaml.Node{Kind: yaml.ScalarNode, Value: name},
+			&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Value: value})
+	}
+}
+
+func (s *settings) text() ([]byte, error) { return yaml.Marshal(&s.doc) }

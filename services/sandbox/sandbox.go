@@ -48,6 +48,9 @@ const (
 // DemoApp is the app that every sandbox has.
 const DemoApp = "demo"
 
+// agents are the support agents that every sandbox has.
+var agents = []string{"alice", "bob"}
+
 const (
 	defaultDir = ".otpost"
 	// postgresConnections leaves room for several more workers of each role than the one that runs here, with pools of the default size.
@@ -186,7 +189,7 @@ func (s *Sandbox) openFolder(context.Context) error {
 	if s.secrets, err = loadSecrets(s.dir); err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
-	if err := keyring.Init(s.keysDir()); err != nil && !errors.Is(err, keyring.ErrExists) {
+	if err := keyring.Complete(s.keysDir()); err != nil { // a folder of an older version has not all of them
 		return fmt.Errorf("sandbox: %w", err)
 	}
 	if s.keys, err = keyring.Load(s.keysDir(), keyring.Operator); err != nil {
@@ -227,7 +230,9 @@ func (s *Sandbox) makeFolder() error {
 // removeFolder removes what the sandbox put into the folder, and the folder itself unless somebody else put something there.
 func (s *Sandbox) removeFolder() error {
 	var errs []error
-	for _, path := range []string{s.keysDir(), s.appsDir(), s.natsDir(), s.postgresDir(), filepath.Join(s.dir, secretsName), filepath.Join(s.dir, "lock")} {
+	for _, path := range []string{
+		s.keysDir(), s.appsDir(), s.agentsDir(), s.lettersDir(), s.natsDir(), s.postgresDir(), filepath.Join(s.dir, secretsName), filepath.Join(s.dir, "lock"),
+	} {
 		errs = append(errs, os.RemoveAll(path))
 	}
 	if err := os.Remove(s.dir); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
@@ -242,6 +247,8 @@ func (s *Sandbox) keysDir() string  { return filepath.Join(s.dir, "keys") }
 func (s *Sandbox) appsDir() string  { return filepath.Join(s.dir, "apps") }
 func (s *Sandbox) natsDir() string  { return filepath.Join(s.dir, "nats") }
 
+func (s *Sandbox) agentsDir() string   { return filepath.Join(s.dir, "agents") }
+func (s *Sandbox) lettersDir() string  { return filepath.Join(s.dir, "letters") }
 func (s *Sandbox) postgresDir() string { return filepath.Join(s.dir, "postgres") }
 
 // startPostgres finds the database.

@@ -35,7 +35,7 @@ func TestStartAndClose(t *testing.T) {
 			t.Errorf("health of %s: %d %q", name, status, body)
 		}
 	}
-	for _, role := range []string{"challenge", "sms", "email", "verification", "operator"} {
+	for _, role := range []string{"challenge", "sms", "email", "letter", "verification", "enrolment", "operator"} {
 		access := s.Role(role)
 		db, err := postgres.Open(access.DatabaseURL, 1)
 		if err != nil {

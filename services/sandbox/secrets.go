@@ -22,6 +22,7 @@ const secretsName = "secrets.json"
 type secrets struct {
 	Roles  map[string]roleSecrets `json:"roles"`
 	Apps   map[string]appSecrets  `json:"apps"`
+	Agents map[string]string      `json:"agents"` // NATS passwords of support agents
 	Twilio twilioSecrets          `json:"twilio"`
 	SMTP   smtpSecrets            `json:"smtp"`
 }
@@ -84,6 +85,14 @@ func (s *secrets) complete() (made bool) {
 		fill(&r.NATSPassword, rand.Text)
 		fill(&r.DatabasePassword, rand.Text)
 		s.Roles[string(role)] = r
+	}
+	if s.Agents == nil {
+		s.Agents = map[string]string{}
+	}
+	for _, name := range agents {
+		password := s.Agents[name]
+		fill(&password, rand.Text)
+		s.Agents[name] = password
 	}
 	fill(&s.Twilio.AccountSID, func() string { return "AC" + randomHex() })
 	fill(&s.Twilio.AuthToken, randomHex)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"time"
 
@@ -42,10 +43,7 @@ func (s *Sandbox) migrate(ctx context.Context) error {
 	if err := s.enterRoles(ctx, owner); err != nil {
 		return err
 	}
-	_, err = postgres.NewApps(owner).Create(ctx, postgres.App{
-		Name: DemoApp, DisplayName: "Demo shop", Origin: "https://shop.example", Locale: "en", Policy: otp.DefaultPolicy(),
-	})
-	if err != nil && !errors.Is(err, postgres.ErrAppTaken) {
+	if err := ensureDemoApp(ctx, postgres.NewApps(owner)); err != nil {
 		return err
 	}
 	if s.db, err = postgres.Open(s.Role("operator").DatabaseURL, 2); err != nil {
@@ -53,6 +51,28 @@ func (s *Sandbox) migrate(ctx context.Context) error {
 	}
 	s.onClose(func(context.Context) error { return s.db.Close() })
 	return nil
+}
+
+// demoRecoveryWait is long enough to be seen and short enough to be waited for.
+const demoRecoveryWait = 2 * time.Second
+
+// ensureDemoApp makes the demo app. One of an earlier version of otpost gets what it lacks; what somebody has set stays.
+func ensureDemoApp(ctx context.Context, apps *postgres.Apps) error {
+	policy := otp.DefaultPolicy()
+	policy.Factors.RecoveryWait = demoRecoveryWait
+	policy.Factors.RPID, policy.Factors.Origins = "localhost", []string{"http://localhost:8080"}
+	_, err := apps.Create(ctx, postgres.App{
+		Name: DemoApp, DisplayName: "Demo shop", Origin: "https://shop.example", Locale: "en", Policy: policy,
+	})
+	if !errors.Is(err, postgres.ErrAppTaken) {
+		return err
+	}
+	app, err := apps.Get(ctx, DemoApp)
+	if err != nil || !reflect.DeepEqual(app.Policy.Factors, otp.DefaultFactorPolicy()) {
+		return err
+	}
+	app.Policy.Factors = policy.Factors
+	return apps.Update(ctx, app)
 }
 
 // enterRoles lets workers connect as their roles: with passwords of this folder where the server is its own. On a server that was given, roles and
@@ -154,9 +174,14 @@ func (s *Sandbox) awaitNATS(ctx context.Context) error {
 func (s *Sandbox) natsConfig(port int, apps map[string]bool) (string, error) {
 	settings := bus.ServerSettings{
 		Port: port, StoreDir: filepath.Join(s.natsDir(), "store"), SyncInterval: s.cfg.SyncInterval, MaxFileStore: maxFileStore,
-		Users: map[bus.Role]string{},
+		Users: map[bus.Role]string{}, Agents: map[string]string{},
 	}
 	var err error
+	for _, name := range agents {
+		if settings.Agents[name], err = s.hashed(bus.AgentUser(name), s.secrets.Agents[name]); err != nil {
+			return "", err
+		}
+	}
 	for _, role := range bus.Roles() {
 		if settings.Users[role], err = s.hashed(string(role), s.secrets.Roles[string(role)].NATSPassword); err != nil {
 			return "", err

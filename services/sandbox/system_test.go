@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/otpost/otpost/pkg/embedded"
+	"github.com/otpost/otpost/pkg/keyring"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/postgres"
 	"github.com/otpost/otpost/services/sandbox"
@@ -71,9 +73,10 @@ func TestEndpoints(t *testing.T) {
 	nc.Close()
 
 	for role, want := range map[string][]string{
-		"challenge": nil, "verification": nil, "operator": nil,
-		"sms":   {"twilio-account-sid", "twilio-auth-token", "twilio-from", "twilio-base-url"},
-		"email": {"smtp-host", "smtp-port", "smtp-tls", "smtp-username", "smtp-password", "smtp-from"},
+		"challenge": nil, "verification": nil, "enrolment": nil, "operator": nil,
+		"sms":    {"twilio-account-sid", "twilio-auth-token", "twilio-from", "twilio-base-url"},
+		"email":  {"smtp-host", "smtp-port", "smtp-tls", "smtp-username", "smtp-password", "smtp-from"},
+		"letter": {"spool", "sender"},
 	} {
 		want = append(want, "nats-url", "nats-user", "nats-password", "database-url", "keys")
 		if role != "operator" {
@@ -95,14 +98,34 @@ func TestEndpoints(t *testing.T) {
 		}
 	}
 
-	secretFiles := []string{"endpoints.json", "secrets.json", "sms.yaml", "operator.yaml", "apps/demo.json", "nats/nats.conf"}
+	for _, name := range []string{"alice", "bob"} {
+		text, err := os.ReadFile(filepath.Join(dir, "agents", name+".yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var settings map[string]string
+		if err := yaml.Unmarshal(text, &settings); err != nil {
+			t.Fatalf("agent %s: %v", name, err)
+		}
+		if keys := slices.Sorted(maps.Keys(settings)); !slices.Equal(keys, []string{"agent", "nats-password", "nats-url"}) || settings["agent"] != name {
+			t.Errorf("agent %s has %v", name, keys)
+		}
+		nc, err := nats.Connect(settings["nats-url"], nats.UserInfo("support-"+name, settings["nats-password"]))
+		if err != nil {
+			t.Fatalf("agent %s: %v", name, err)
+		}
+		nc.Close()
+	}
+	secretFiles := []string{
+		"endpoints.json", "secrets.json", "sms.yaml", "letter.yaml", "enrolment.yaml", "operator.yaml", "apps/demo.json", "agents/alice.yaml", "nats/nats.conf",
+	}
 	for _, name := range secretFiles {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v; want mode 0600", name, info, err)
 		}
 	}
 	closeSandbox(t, s)
-	for _, name := range []string{"endpoints.json", "sms.yaml", "operator.yaml", "apps"} {
+	for _, name := range []string{"endpoints.json", "sms.yaml", "letter.yaml", "operator.yaml", "apps", "agents"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s after Close: %v", name, err)
 		}
@@ -273,6 +296,14 @@ func TestAddApp(t *testing.T) {
 		t.Errorf("apps/shop-2.json is not the app's")
 	}
 	before := appAccess(t, s, "shop-2")
+	policy, err := appStore(t, s).Get(t.Context(), sandbox.DemoApp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy.Policy.Factors.RecoveryWait = time.Hour // as somebody may set it
+	if err := appStore(t, s).Update(t.Context(), policy); err != nil {
+		t.Fatal(err)
+	}
 	closeSandbox(t, s)
 
 	again := start(t, sandbox.Config{Dir: dir, Free: true})
@@ -281,6 +312,9 @@ func TestAddApp(t *testing.T) {
 		t.Error("an app's secrets changed over a restart")
 	}
 	publishLogin(t, appConn(t, again, "shop-2"), "shop-2")
+	if kept, err := appStore(t, again).Get(t.Context(), sandbox.DemoApp); err != nil || kept.Policy.Factors.RecoveryWait != time.Hour {
+		t.Errorf("after a restart the policy of the demo app is %+v (%v)", kept.Policy.Factors, err)
+	}
 }
 
 func TestAppOfAnotherProcessIsFound(t *testing.T) {
@@ -434,4 +468,65 @@ func postmaster(t *testing.T, dir string) *os.Process {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// TestFolderOfTheFormerVersion starts in a folder from before there were enrolment, letters and support agents: what is missing is made, and what is there
+// stays.
+func TestFolderOfTheFormerVersion(t *testing.T) {
+	noLeaks(t)
+	dir := folder(t)
+	s := start(t, sandbox.Config{Dir: dir, Free: true})
+	before := s.Role("sms")
+	apps := appStore(t, s)
+	demo, err := apps.Get(t.Context(), sandbox.DemoApp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := demo.Policy.Factors
+	demo.Policy.Factors = otp.DefaultFactorPolicy() // as the migration leaves it
+	if err := apps.Update(t.Context(), demo); err != nil {
+		t.Fatal(err)
+	}
+	closeSandbox(t, s)
+
+	var secrets map[string]any
+	readJSON(t, filepath.Join(dir, "secrets.json"), &secrets)
+	delete(secrets, "agents")
+	roles, _ := secrets["roles"].(map[string]any)
+	delete(roles, "enrolment")
+	delete(roles, "letter")
+	text, err := json.Marshal(secrets)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "secrets.json"), text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, err := filepath.Glob(filepath.Join(dir, "keys", "*", "ceremony.json"))
+	if err != nil || len(gone) == 0 {
+		t.Fatalf("keys of ceremonies: %v, %v", gone, err)
+	}
+	for _, name := range append(gone, filepath.Join(dir, "keys", "enrolment"), filepath.Join(dir, "keys", "letter"),
+		filepath.Join(dir, "keys", "operator", "destination-letter.json"), filepath.Join(dir, "keys", "verification", "index.json")) {
+		if err := os.RemoveAll(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	s = start(t, sandbox.Config{Dir: dir, Free: true})
+	defer closeSandbox(t, s)
+	if after := s.Role("sms"); after.NATSPassword != before.NATSPassword {
+		t.Error("what was there is another")
+	}
+	for _, role := range keyring.Roles() {
+		if _, err := keyring.Load(s.Role(string(role)).KeysDir, role); err != nil {
+			t.Errorf("keys of %s: %v", role, err)
+		}
+		if s.Role(string(role)).NATSPassword == "" {
+			t.Errorf("%s has no password", role)
+		}
+	}
+	if demo, err = appStore(t, s).Get(t.Context(), sandbox.DemoApp); err != nil || !reflect.DeepEqual(demo.Policy.Factors, fresh) || fresh.RecoveryWait != 2*time.Second {
+		t.Errorf("the demo app's policy is %+v, want %+v (%v)", demo.Policy.Factors, fresh, err)
+	}
 }

@@ -1,0 +1,539 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/event"
+	"github.com/otpost/otpost/pkg/keyring"
+	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/otposttest"
+)
+
+// This file follows recoveries from what is set beforehand to their end, over all workers.
+
+// soon is a waiting time after which logins by request, which come in real time, are not stale yet.
+const soon = 2 * time.Minute
+
+// prefer changes a user's preferences, of a user who has no factor yet.
+func (s *system) prefer(user string, more map[string]any) event.PreferencesReply {
+	s.t.Helper()
+	body := owned(user, map[string]any{"reauthenticated_at": s.now()})
+	for k, v := range more {
+		body[k] = v
+	}
+	return must[event.PreferencesReply](s, event.VerbRecoveryPreferences, body)
+}
+
+// contact sets an address for recovery, of a user who has no factor yet.
+func (s *system) contact(user, method, address string) event.PreferencesReply {
+	s.t.Helper()
+	a := must[event.RecoveryAddressReply](s, event.VerbRecoveryAddress, owned(user, map[string]any{
+		"method": method, "address": address, "reauthenticated_at": s.now(),
+	}))
+	return must[event.PreferencesReply](s, event.VerbRecoveryConfirm, map[string]any{
+		"ceremony": a.Ceremony, "session": "session of " + user, "code": s.derived("m.id = $1", a.Ceremony),
+	})
+}
+
+// recoverable gives a user in the US an email address and a number for recovery, and then an authenticator app.
+func (s *system) recoverable(user string, n int) *authenticator {
+	s.t.Helper()
+	s.prefer(user, map[string]any{"country": "US", "region": "CA"})
+	s.contact(user, "email", user+"@rescue.example")
+	s.contact(user, "phone", phone(n))
+	return s.enrol(user)
+}
+
+// derived derives the code of a message, as its delivery does.
+func (s *system) derived(where string, args ...any) string {
+	s.t.Helper()
+	var in otp.CodeInput
+	var id uuid.UUID
+	var key uint32
+	row := s.db.SQL(otposttest.Owner).QueryRowContext(s.t.Context(), `SELECT m.code_id, m.nonce, m.key_id, m.digits FROM messages m WHERE `+where, args...)
+	if err := row.Scan(&id, &in.Nonce, &key, &in.Digits); err != nil {
+		s.t.Fatal(err)
+	}
+	in.App, in.Challenge = "demo", id
+	prf, err := otposttest.Ring(s.t, keyring.Enrolment).CeremonyPRF(key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	code, err := otp.DeriveCode(prf, in)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return code
+}
+
+// resetCode derives the code that a method of a recovery has sent.
+func (s *system) resetCode(recovery, method string) string {
+	s.t.Helper()
+	return s.derived(`m.id = (SELECT id FROM recovery_codes WHERE recovery_id = $1 AND method = $2)`, recovery, method)
+}
+
+// stopCode derives the code that cancels a recovery.
+func (s *system) stopCode(recovery string) string {
+	s.t.Helper()
+	var in otp.CodeInput
+	var key uint32
+	row := s.db.SQL(otposttest.Owner).QueryRowContext(s.t.Context(), `SELECT nonce, key_id FROM recoveries WHERE id = $1`, recovery)
+	if err := row.Scan(&in.Nonce, &key); err != nil {
+		s.t.Fatal(err)
+	}
+	in.App, in.Challenge, in.Digits = "demo", uuid.MustParse(recovery), 8
+	prf, err := otposttest.Ring(s.t, keyring.Enrolment).CeremonyPRF(key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	code, err := otp.DeriveCode(prf, in)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return code
+}
+
+func (s *system) prove(user, recovery, method, code string) event.RecoveryProveReply {
+	s.t.Helper()
+	return must[event.RecoveryProveReply](s, event.VerbRecoveryProve, proof(user, recovery, method, code))
+}
+
+func proof(user, recovery, method, code string) map[string]any {
+	return map[string]any{"recovery": recovery, "session": "session of " + user, "method": method, "code": code}
+}
+
+func (s *system) standing(user string) event.RecoveryReply {
+	s.t.Helper()
+	return must[event.RecoveryReply](s, event.VerbRecoveryStatus, map[string]any{"user": user})
+}
+
+// actions are what the audit says of recoveries, in order.
+func (s *system) actions(prefix string) []string {
+	s.t.Helper()
+	text := otposttest.Get[string](s.t, s.db, `SELECT coalesce(string_agg(actor || ' ' || action, ',' ORDER BY id), '') FROM audit WHERE action LIKE $1`, prefix+"%")
+	return strings.Split(text, ",")
+}
+
+// A user sets two addresses, loses the phone with the authenticator app, recovers with codes by both, and enrols anew.
+func TestRecoveryByTwoCodes(t *testing.T) {
+	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveryWait = soon }))
+	s.run(factorRoles...)
+	if p := s.prefer("alice", map[string]any{"country": "CZ"}); !slices.Equal(p.Allowed, []string{"email"}) {
+		t.Errorf("in the Czech Republic %v are allowed, want email", p.Allowed)
+	}
+	if p := s.prefer("alice", map[string]any{"country": "US", "region": "CA"}); !slices.Equal(p.Allowed, []string{"email", "phone", "letter"}) || p.Region != "CA" {
+		t.Errorf("in the US %+v", p)
+	}
+	for _, to := range []struct{ method, address string }{{"email", "alice@rescue.example"}, {"phone", phone(1)}} {
+		a := must[event.RecoveryAddressReply](s, event.VerbRecoveryAddress, owned("alice", map[string]any{
+			"method": to.method, "address": to.address, "reauthenticated_at": s.now(),
+		}))
+		if strings.Contains(a.To, to.address) || a.To == "" {
+			t.Errorf("the code went to %q", a.To)
+		}
+		code := s.code(to.address)
+		if p := refused(s, event.VerbRecoveryConfirm, map[string]any{"ceremony": a.Ceremony, "session": "another", "code": code}); p != "unknown_ceremony" {
+			t.Errorf("another session confirms: %s", p)
+		}
+		if p := refused(s, event.VerbFactorConfirm, map[string]any{"ceremony": a.Ceremony, "session": "session of alice", "code": code}); p != "unknown_ceremony" {
+			t.Errorf("a reset address became a factor: %s", p)
+		}
+		must[event.PreferencesReply](s, event.VerbRecoveryConfirm, map[string]any{"ceremony": a.Ceremony, "session": "session of alice", "code": code})
+	}
+	s.notified("alice@rescue.example", "security settings") // that the number was set
+	old := s.enrol("alice")
+	device := s.epoch("alice")
+
+	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", map[string]any{"client": map[string]any{"ip": "203.0.113.7"}}))
+	if begun.State != "proving" || len(begun.Methods) != 2 || begun.Needed != 2 || !begun.BackupCode || begun.Passphrase {
+		t.Errorf("begun: %+v", begun)
+	}
+	s.hears(event.RecoveryBegun, "alice")
+	for _, to := range []string{"alice@rescue.example", phone(1)} { // every contact is told at once how to stop it
+		if text := s.notified(to, "stop the reset"); !strings.Contains(text, s.stopCode(begun.Recovery)) {
+			t.Errorf("the notice to %s does not have the code that stops it", to)
+		}
+	}
+	if p := refused(s, event.VerbRecoveryBegin, owned("alice", nil)); p != "conflict" {
+		t.Errorf("a second one: %s", p)
+	}
+	byEmail, byPhone := digits.FindString(s.notified("alice@rescue.example", "is your", "recovery code")), digits.FindString(s.notified(phone(1), "is your", "recovery code"))
+	if r := s.prove("alice", begun.Recovery, "email", wrongCode(byEmail)); r.Result != "wrong" || r.AttemptsLeft != 9 || r.Needed != 2 {
+		t.Errorf("a wrong proof: %+v", r)
+	}
+	if r := s.prove("alice", begun.Recovery, "email", byEmail); r.Result != "proven" || r.State != "proving" || r.Needed != 1 || !slices.Equal(r.Proven, []string{"email"}) {
+		t.Errorf("one proof: %+v", r)
+	}
+	if p := refused(s, event.VerbRecoveryProve, proof("alice", begun.Recovery, "email", byEmail)); p != "conflict" {
+		t.Errorf("the same proof again: %s", p)
+	}
+	waiting := s.prove("alice", begun.Recovery, "phone", byPhone)
+	if waiting.State != "waiting" || waiting.Needed != 0 || waiting.EffectiveAt != event.Time(s.clock.Now().Add(soon)) {
+		t.Errorf("two proofs: %+v", waiting)
+	}
+	s.notified(phone(1), "it takes effect on", "stop the reset")
+	if l := s.ask("while it waits", "alice", nil); l.Outcome != "issued" || l.Factor != "totp" {
+		t.Errorf("while it waits a login is %+v", l)
+	}
+
+	s.clock.Advance(soon)
+	done := otposttest.Decode[event.RecoveryData](t, s.hears(event.RecoveryCompleted, "alice"))
+	if done.Recovery != begun.Recovery || !slices.Equal(done.Proven, []string{"email", "phone"}) {
+		t.Errorf("completed: %+v", done)
+	}
+	if gone := otposttest.Decode[event.FactorData](t, s.hears(event.FactorRemoved, "alice")); gone.Factor != old.factor || gone.Reason != event.RemovedRecovery {
+		t.Errorf("removed: %+v", gone)
+	}
+	s.notified("alice@rescue.example", "was reset")
+	if f := s.factors("alice"); len(f.Factors) != 0 || f.Activated || f.BackupCodesLeft != 0 || s.epoch("alice") <= device {
+		t.Errorf("left are %+v, epoch %d after %d", f, s.epoch("alice"), device)
+	}
+	if l := s.ask("after it", "alice", nil); l.Outcome == "issued" {
+		t.Errorf("after it a login is %+v", l)
+	}
+	if n := otposttest.Get[int](t, s.db, `SELECT failures FROM accounts WHERE user_id = 'alice'`); n != 1 {
+		t.Errorf("the account has %d failures, want the one of the wrong proof: a recovery resets nothing", n)
+	}
+	if p := must[event.PreferencesReply](s, event.VerbRecoveryPreferences, map[string]any{"user": "alice"}); len(p.Contacts) != 2 {
+		t.Errorf("contacts: %+v", p)
+	}
+	if again := s.enrol("alice"); again.factor == old.factor || len(again.codes) != 10 {
+		t.Errorf("enrolled anew: %+v", again)
+	}
+	want := []string{"user recovery.begun", "user recovery.wrong", "user recovery.proven", "user recovery.proven", "user recovery.waiting", "system recovery.completed"}
+	if got := s.actions("recovery."); !slices.Equal(got[len(got)-len(want):], want) {
+		t.Errorf("the audit says %v, want %v at its end", got, want)
+	}
+}
+
+// epoch is the user's factor epoch: trusted devices of an older one are void.
+func (s *system) epoch(user string) int {
+	s.t.Helper()
+	return otposttest.Get[int](s.t, s.db, `SELECT epoch FROM users WHERE user_id = $1`, user)
+}
+
+// A letter with a code, read from the paper, and the passphrase: without a waiting time the reset takes effect with the second proof.
+func TestRecoveryByLetterAndPassphrase(t *testing.T) {
+	pdftotext := tool(t, "pdftotext", "poppler-utils")
+	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveryWait = 0 }))
+	s.run(bus.RoleLetter, bus.RoleVerification, bus.RoleEnrolment) // without the challenge worker, which would drop the days that the clock leaves behind
+	s.prefer("alice", map[string]any{"country": "US", "passphrase": "correct horse battery staple"})
+	home := map[string]any{"name": "Alice Example", "line1": "500 Main St", "city": "Honolulu", "region": "hi", "postal_code": "96813", "country": "US"}
+	a := must[event.RecoveryAddressReply](s, event.VerbRecoveryAddress, owned("alice", map[string]any{"method": "letter", "postal": home, "reauthenticated_at": s.now()}))
+	if a.Ceremony != "" || strings.Contains(a.To, "Alice") || strings.Contains(a.To, "96813") {
+		t.Errorf("a postal address: %+v", a)
+	}
+	s.enrol("alice")
+	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", map[string]any{"methods": []string{"letter"}}))
+	month := event.Time(s.clock.Now().Add(30 * 24 * time.Hour)) // Hawaii is not of the contiguous US
+	if len(begun.Methods) != 1 || begun.Methods[0].ExpiresAt != month || begun.ExpiresAt != month || begun.Methods[0].SendsLeft != 1 || !begun.Passphrase {
+		t.Errorf("begun: %+v", begun)
+	}
+	resend := map[string]any{"recovery": begun.Recovery, "session": "session of alice", "method": "letter"}
+	if p := refused(s, event.VerbRecoveryResend, resend); p != "rate_limited" {
+		t.Errorf("a letter once more at once: %s", p)
+	}
+	code := s.letter(pdftotext, 1)
+	s.clock.Advance(3 * 24 * time.Hour)
+	if r := must[event.ResendReply](s, event.VerbRecoveryResend, resend); r.SendsLeft != 0 {
+		t.Errorf("a letter once more: %+v", r)
+	}
+	if again := s.letter(pdftotext, 2); again != code || len(code) != 10 {
+		t.Errorf("the letters have the codes %q and %q, want one of ten digits", code, again)
+	}
+	s.clock.Advance(4 * 24 * time.Hour)
+	if p := refused(s, event.VerbRecoveryResend, resend); p != "rate_limited" {
+		t.Errorf("a third letter: %s", p)
+	}
+	if r := s.prove("alice", begun.Recovery, "passphrase", "correct horse battery maple"); r.Result != "wrong" {
+		t.Errorf("a wrong passphrase: %+v", r)
+	}
+	if r := s.prove("alice", begun.Recovery, "passphrase", "correct horse battery staple"); r.Result != "proven" || r.Needed != 1 || r.State != "proving" {
+		t.Errorf("the passphrase: %+v", r)
+	}
+	if r := s.prove("alice", begun.Recovery, "letter", code[:4]+" "+code[4:]); r.State != "completed" || r.EffectiveAt != s.now() {
+		t.Errorf("the code of the letter: %+v", r)
+	}
+	s.hears(event.RecoveryCompleted, "alice")
+	if f := s.factors("alice"); len(f.Factors) != 0 {
+		t.Errorf("left are %+v", f)
+	}
+	if p := must[event.PreferencesReply](s, event.VerbRecoveryPreferences, map[string]any{"user": "alice"}); !p.Passphrase || len(p.Contacts) != 1 {
+		t.Errorf("preferences: %+v", p)
+	}
+}
+
+var lettered = regexp.MustCompile(`\b\d{4} \d{3} \d{3}\b`)
+
+// letter waits for so many letters and returns the code of the last.
+func (s *system) letter(pdftotext string, n int) string {
+	s.t.Helper()
+	var files []string
+	otposttest.Eventually(s.t, fmt.Sprint(n, " letters"), func() bool {
+		files, _ = filepath.Glob(filepath.Join(s.spool, "[0-9a-z]*.pdf"))
+		return len(files) == n
+	})
+	slices.SortFunc(files, func(a, b string) int { return modified(s.t, a).Compare(modified(s.t, b)) })
+	out, err := exec.CommandContext(s.t.Context(), pdftotext, "-layout", files[n-1], "-").Output() //nolint:gosec // a test's own words
+	if err != nil {
+		s.t.Fatalf("pdftotext: %v", err)
+	}
+	if !strings.Contains(string(out), "500 Main St") {
+		s.t.Errorf("the letter does not go where it should:\n%s", out)
+	}
+	return strings.ReplaceAll(lettered.FindString(string(out)), " ", "")
+}
+
+func modified(t testing.TB, file string) time.Time {
+	t.Helper()
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.ModTime()
+}
+
+// Whoever is told can stop it: with the code of the notice, from a session, or through support. Then nothing has changed.
+func TestRecoveryStopped(t *testing.T) {
+	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveryWait = soon }))
+	s.run(factorRoles...)
+	a := s.recoverable("alice", 1)
+	for _, how := range []string{"code", "session", "support"} {
+		begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", nil))
+		s.prove("alice", begun.Recovery, "email", s.resetCode(begun.Recovery, "email"))
+		if how != "session" { // one is stopped while proofs are given, the others while they wait
+			s.prove("alice", begun.Recovery, "phone", s.resetCode(begun.Recovery, "phone"))
+		}
+		switch code := s.stopCode(begun.Recovery); how {
+		case "code":
+			if p := refused(s, event.VerbRecoveryCancel, map[string]any{"user": "alice", "code": wrongCode(code)}); p != "wrong_code" {
+				t.Errorf("a wrong code: %s", p)
+			}
+			if n := otposttest.Get[int](t, s.db, `SELECT failures FROM accounts WHERE user_id = 'alice'`); n != 1 {
+				t.Errorf("a wrong code left %d failures", n)
+			}
+			must[event.RecoveryCancelReply](s, event.VerbRecoveryCancel, map[string]any{"user": "alice", "code": code})
+		case "session":
+			must[event.RecoveryCancelReply](s, event.VerbRecoveryCancel, owned("alice", nil))
+		default:
+			if r, p := support[event.RecoveryReply](s, "ann", event.SupportCancel, map[string]any{"app": "demo", "recovery": begun.Recovery}); p != "" || r.State != "cancelled" {
+				t.Errorf("support cancels: %+v %s", r, p)
+			}
+		}
+		e := s.heard.Wait(t, event.RecoveryCancelled, func(e otposttest.Event) bool { return e.Subject == begun.Recovery })
+		if by := otposttest.Decode[event.RecoveryData](t, e).By; by != map[bool]string{true: "support", false: "user"}[how == "support"] {
+			t.Errorf("%s: cancelled by %s", how, by)
+		}
+		if p := refused(s, event.VerbRecoveryProve, proof("alice", begun.Recovery, "phone", s.resetCode(begun.Recovery, "phone"))); p != "unknown_recovery" {
+			t.Errorf("%s: a proof after its end: %s", how, p)
+		}
+		if p := refused(s, event.VerbRecoveryCancel, owned("alice", nil)); p != "unknown_recovery" {
+			t.Errorf("%s: cancelled twice: %s", how, p)
+		}
+	}
+	s.notified(phone(1), "was cancelled", "nothing has changed")
+	s.clock.Advance(soon)
+	if f := s.factors("alice"); len(f.Factors) != 1 || f.Factors[0].Factor != a.factor {
+		t.Errorf("left are %+v", f)
+	}
+	l := s.ask("after all", "alice", nil)
+	if r := s.verify(l.Challenge, "alice", a.next()); r.Result != "verified" {
+		t.Errorf("the factor's value is %s", r.Result)
+	}
+
+	// Who wants no factor any more has none to recover.
+	s.clock.Advance(24 * time.Hour)
+	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", nil))
+	d := must[event.DeactivateBeginReply](s, event.VerbDeactivateBegin, owned("alice", map[string]any{"reauthenticated_at": s.now(), "code": a.value()}))
+	must[event.DeactivateConfirmReply](s, event.VerbDeactivateConfirm, map[string]any{"ceremony": d.Ceremony, "session": "session of alice"})
+	if now := s.standing("alice"); now.Recovery != begun.Recovery || now.State != "cancelled" {
+		t.Errorf("after the deactivation it is %+v", now)
+	}
+}
+
+// Whoever has a factor changes what is set with a code from it, and the address that goes hears of it like the one that comes.
+func TestRecoveryPreferencesChanged(t *testing.T) {
+	s := newSystem(t)
+	stop := s.run(bus.RoleEmail, bus.RoleSMS)
+	s.run(bus.RoleVerification, bus.RoleEnrolment)
+	a := s.recoverable("alice", 1)
+	begin := owned("alice", map[string]any{"method": "email", "address": "new@rescue.example", "reauthenticated_at": s.now(), "code": a.next()})
+	begin["reauthenticated_at"] = s.now()
+	begun := must[event.RecoveryAddressReply](s, event.VerbRecoveryAddress, begin)
+	begin["code"] = wrongCode(a.value())
+	s.clock.Advance(time.Minute) // past the wait between two codes
+	if p := refused(s, event.VerbRecoveryAddress, begin); p != "wrong_code" {
+		t.Errorf("with a wrong code: %s", p)
+	}
+	otposttest.Eventually(t, "what there was to tell is told", func() bool { return otposttest.Get[int](t, s.db, `SELECT count(*) FROM notices`) == 0 })
+	confirm := map[string]any{"ceremony": begun.Ceremony, "session": "session of alice", "code": wrongCode(s.code("new@rescue.example"))}
+	if p := refused(s, event.VerbRecoveryConfirm, confirm); p != "wrong_code" {
+		t.Errorf("confirmed with a wrong code: %s", p)
+	}
+	confirm["code"] = s.code("new@rescue.example")
+	p := must[event.PreferencesReply](s, event.VerbRecoveryConfirm, confirm)
+	if len(p.Contacts) != 2 || p.Contacts[0].Method != "email" || !strings.HasPrefix(p.Contacts[0].To, "n") {
+		t.Errorf("contacts are %+v", p.Contacts)
+	}
+	if got := refused(s, event.VerbRecoveryConfirm, confirm); got != "unknown_ceremony" {
+		t.Errorf("confirmed twice: %s", got)
+	}
+	s.notified("new@rescue.example", "security settings")
+	s.notified("alice@rescue.example", "security settings")
+
+	told := s.messages("new@rescue.example")
+	p = must[event.PreferencesReply](s, event.VerbRecoveryPreferences, owned("alice", map[string]any{
+		"remove": []string{"phone"}, "passphrase": "correct horse battery staple", "code": a.next(), "reauthenticated_at": s.now(),
+	}))
+	if len(p.Contacts) != 1 || !p.Passphrase {
+		t.Errorf("without the number: %+v", p)
+	}
+	otposttest.Eventually(t, "the address is told", func() bool { return s.messages("new@rescue.example") > told })
+	hash := otposttest.Get[string](t, s.db, `SELECT passphrase FROM users WHERE user_id = 'alice'`)
+	if !strings.HasPrefix(hash, "$argon2id$") || strings.Contains(hash, "horse") {
+		t.Errorf("the passphrase is stored as %.12s", hash)
+	}
+	if b := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", nil)); len(b.Methods) != 1 || b.Methods[0].Method != "email" || !b.Passphrase {
+		t.Errorf("begun: %+v", b)
+	}
+
+	// What has not gone out when a recovery ends stays where it is.
+	must[event.RecoveryCancelReply](s, event.VerbRecoveryCancel, owned("alice", nil))
+	stop()
+	b := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", nil))
+	must[event.RecoveryCancelReply](s, event.VerbRecoveryCancel, owned("alice", nil))
+	if now := s.standing("alice"); now.Recovery != b.Recovery || now.Methods[0].State != "expired" {
+		t.Errorf("after its end a code that nobody sent is %+v", now)
+	}
+}
+
+// support asks as an agent does.
+func support[T any](s *system, agent, verb string, body any) (reply T, problem string) {
+	s.t.Helper()
+	if s.agents[agent] == nil {
+		if s.agents == nil {
+			s.agents = map[string]*nats.Conn{}
+		}
+		s.agents[agent] = s.nats.Agent(s.t, agent)
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	m, err := s.agents[agent].Request(bus.SupportSubject(agent, verb), b, otposttest.Patience)
+	if err != nil {
+		s.t.Fatalf("support %s: %v", verb, err)
+	}
+	var failed event.ErrorReply
+	if err := json.Unmarshal(m.Data, &failed); err == nil && failed.Error.Code != "" {
+		return reply, failed.Error.Code
+	}
+	if strings.Contains(string(m.Data), `"code"`) {
+		s.t.Errorf("support %s: a reply speaks of a code: %s", verb, m.Data)
+	}
+	if err := json.Unmarshal(m.Data, &reply); err != nil {
+		s.t.Fatalf("support %s: %v in %s", verb, err, m.Data)
+	}
+	return reply, ""
+}
+
+// An agent begins, another approves, and the user takes it up in a session of their own.
+func TestRecoveryBySupport(t *testing.T) {
+	s := newSystem(t)
+	s.run(factorRoles...)
+	s.recoverable("alice", 1)
+	const told = `SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM notices)`
+	otposttest.Eventually(t, "what there was to tell is told", func() bool { return otposttest.Get[int](t, s.db, `SELECT count(*) FROM notices`) == 0 })
+	before := otposttest.Get[int](t, s.db, told)
+	found, problem := support[event.SupportFindReply](s, "ann", event.SupportFind, map[string]any{"app": "demo", "user": "alice"})
+	if problem != "" || len(found.Factors) != 1 || !found.Activated || found.BackupCodesLeft != 10 || len(found.Preferences.Contacts) != 2 || found.Recovery.State != "none" {
+		t.Errorf("found %+v %s", found, problem)
+	}
+	if text := string(event.Encode(found)); strings.Contains(text, "alice@rescue") || strings.Contains(text, phone(1)) {
+		t.Errorf("support sees whole addresses: %s", text)
+	}
+	nobody, _ := support[event.SupportFindReply](s, "ann", event.SupportFind, map[string]any{"app": "demo", "user": "nobody"})
+	if empty := (event.SupportFindReply{
+		Factors: []event.FactorInfo{}, Preferences: event.PreferencesReply{Allowed: []string{"email"}, Contacts: []event.ContactInfo{}}, Recovery: event.RecoveryReply{State: "none"},
+	}); string(event.Encode(nobody)) != string(event.Encode(empty)) {
+		t.Errorf("nobody is %+v", nobody)
+	}
+	begin := map[string]any{"app": "demo", "user": "alice", "reason": "lost the phone, called back"}
+	begun, problem := support[event.RecoveryReply](s, "ann", event.SupportBegin, begin)
+	if problem != "" || begun.State != "approval" || len(begun.Methods) != 2 {
+		t.Fatalf("begun %+v %s", begun, problem)
+	}
+	it := map[string]any{"app": "demo", "recovery": begun.Recovery}
+	if p := refused(s, event.VerbRecoveryProve, proof("alice", begun.Recovery, "email", "123456")); p != "approval_required" {
+		t.Errorf("a proof before it is approved: %s", p)
+	}
+	for _, verb := range []string{event.SupportApprove, event.SupportRefuse} {
+		if _, p := support[event.RecoveryReply](s, "ann", verb, it); p != "not_allowed" {
+			t.Errorf("%s by the agent who began: %s", verb, p)
+		}
+	}
+	if now := s.standing("alice"); now.State != "approval" {
+		t.Errorf("after that it is %+v", now)
+	}
+	if n := otposttest.Get[int](t, s.db, told); n != before {
+		t.Errorf("before it is approved %d messages were written", n-before)
+	}
+	if r, p := support[event.RecoveryReply](s, "bob", event.SupportApprove, it); p != "" || r.State != "proving" {
+		t.Fatalf("approved %+v %s", r, p)
+	}
+	if _, p := support[event.RecoveryReply](s, "bob", event.SupportApprove, it); p != "conflict" {
+		t.Errorf("approved twice: %s", p)
+	}
+	s.hears(event.RecoveryApproved, "alice")
+	s.notified("alice@rescue.example", "stop the reset")
+	code := digits.FindString(s.notified("alice@rescue.example", "is your", "recovery code"))
+	if r := s.prove("alice", begun.Recovery, "email", code); r.Result != "proven" {
+		t.Errorf("the user's proof: %+v", r)
+	}
+	other := proof("alice", begun.Recovery, "phone", s.resetCode(begun.Recovery, "phone"))
+	other["session"] = "another session"
+	if p := refused(s, event.VerbRecoveryProve, other); p != "unknown_recovery" {
+		t.Errorf("a proof in another session than the first: %s", p)
+	}
+	if r := s.prove("alice", begun.Recovery, "phone", s.resetCode(begun.Recovery, "phone")); r.State != "waiting" {
+		t.Errorf("the second proof: %+v", r)
+	}
+	if _, p := support[event.RecoveryReply](s, "bob", event.SupportRefuse, it); p != "conflict" {
+		t.Errorf("refused after it was approved: %s", p)
+	}
+	want := []string{"agent:ann recovery.begun", "agent:bob recovery.approved", "user recovery.proven", "user recovery.proven", "user recovery.waiting"}
+	if got := s.actions("recovery."); !slices.Equal(got[len(got)-len(want):], want) {
+		t.Errorf("the audit says %v", got)
+	}
+
+	s.recoverable("bert", 2)
+	begin["user"] = "bert"
+	begun, _ = support[event.RecoveryReply](s, "bob", event.SupportBegin, begin)
+	if r, p := support[event.RecoveryReply](s, "ann", event.SupportRefuse, map[string]any{"app": "demo", "recovery": begun.Recovery}); p != "" || r.State != "refused" {
+		t.Errorf("refused %+v %s", r, p)
+	}
+	s.hears(event.RecoveryRefused, "bert")
+	if r, p := support[event.RecoveryReply](s, "ann", event.SupportStatus, map[string]any{"app": "demo", "user": "bert"}); p != "" || r.State != "refused" {
+		t.Errorf("status %+v %s", r, p)
+	}
+	if err := s.agents["ann"].Publish(bus.SupportSubject("bob", event.SupportApprove), nil); err != nil {
+		t.Fatal(err)
+	}
+	otposttest.Eventually(t, "ann may not ask as bob", func() bool {
+		err := s.agents["ann"].LastError()
+		return err != nil && strings.Contains(strings.ToLower(err.Error()), "permissions violation")
+	})
+}
