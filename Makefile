@@ -16,7 +16,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo setup build test unit guards lint format bench-hot generate check-generated clean
+.PHONY: help up demo setup setup-tests build test unit guards lint format bench-hot generate check-generated clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,15 +30,18 @@ demo: setup build ## show the main job on free ports, in a temporary folder, and
 setup: ## make sure that Go and the Postgres server binaries are here (may install the latter)
 	@scripts/setup
 
+setup-tests: ## setup, and what tests read codes, pictures and letters with (may install it)
+	@scripts/setup tests
+
 build: ## build bin/otpost
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/otpost ./services/otpost
 
 test: unit guards ## all tests, then the proof that each race test fails without the guard it tests
 
-unit: setup ## all tests, with the race detector where there is a C compiler
+unit: setup-tests ## all tests, with the race detector where there is a C compiler
 	@GO="$(GO)" scripts/test
 
-guards: setup ## show that each race test fails without the guard it tests
+guards: setup-tests ## show that each race test fails without the guard it tests
 	@GO="$(GO)" scripts/check-guards
 
 lint: ## lint Go and shell, and see that what is generated is fresh

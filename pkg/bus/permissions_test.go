@@ -48,7 +48,7 @@ var mayPublish = map[string]string{
 	"otpost.app.demo.event.recovery.refused":         "enrolment operator",
 	"otpost.app.demo.event.user.erased":              "enrolment operator",
 	"otpost.app.demo.event.factor.suspended":         "verification operator",
-	"otpost.app.demo.event.backup_code.used":         "verification operator",
+	"otpost.app.demo.event.backup_code.used":         "verification enrolment operator",
 	"otpost.app.demo.event.device.trusted":           "verification operator",
 	"otpost.app.demo.event.device.revoked":           "challenge verification enrolment operator",
 	"otpost.app.demo.event.factor.renamed":           "operator",

@@ -201,6 +201,43 @@ func TestWhoStopsGivesBack(t *testing.T) {
 	}
 }
 
+// What comes to one who has just stopped goes to another at once, and not when the server gives up waiting.
+func TestWhatComesToTheStoppedIsGivenBack(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, nil)
+	js := s.operator(t)
+	x, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	c := s.connect(t)
+	go func() {
+		ended <- c.Events(x, func(context.Context, client.Event) error { return errors.New("an event was handled after the end") })
+	}()
+	pulls(t, js)
+	cancel()
+	tell(t, js, "e", event.ChallengeEnded, event.Ended{Reason: "expired"})
+	if err := next(t, ended); err != nil {
+		t.Errorf("Events ended with %v", err)
+	}
+	got := make(chan client.Event, 1)
+	began := time.Now()
+	hear(t, s.connect(t), func(_ context.Context, e client.Event) error {
+		got <- e
+		return nil
+	})
+	if e := next(t, got); e.ID != "e" || time.Since(began) > bus.AckWait/2 {
+		t.Errorf("%s came as number %d after %s", e.ID, e.Tries, time.Since(began))
+	}
+}
+
+// pulls waits until somebody asks for events.
+func pulls(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	otposttest.Eventually(t, "somebody to ask for events", func() bool {
+		cons, err := js.Consumer(t.Context(), bus.StreamEvents, "demo")
+		return err == nil && cons.CachedInfo().NumWaiting > 0
+	})
+}
+
 func TestEventsSurviveARestart(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, nil)
@@ -235,10 +272,7 @@ func TestEventsEndWhereThereIsNothingToRead(t *testing.T) {
 	closed := make(chan error, 1)
 	c := s.connect(t)
 	go func() { closed <- c.Events(context.Background(), never) }()
-	otposttest.Eventually(t, "it to pull", func() bool {
-		cons, err := js.Consumer(t.Context(), bus.StreamEvents, "demo")
-		return err == nil && cons.CachedInfo().NumWaiting > 0
-	})
+	pulls(t, js)
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
@@ -249,10 +283,7 @@ func TestEventsEndWhereThereIsNothingToRead(t *testing.T) {
 	gone := make(chan error, 1)
 	c = s.connect(t)
 	go func() { gone <- c.Events(context.Background(), never) }()
-	otposttest.Eventually(t, "it to pull", func() bool {
-		cons, err := js.Consumer(t.Context(), bus.StreamEvents, "demo")
-		return err == nil && cons.CachedInfo().NumWaiting > 0
-	})
+	pulls(t, js)
 	if err := js.DeleteConsumer(t.Context(), bus.StreamEvents, "demo"); err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,8 @@ func (w *Worker) renew(ctx context.Context, r *bus.Request) ([]byte, error) {
 		return nil, errNoDevice
 	}
 	next, now := successor(token), w.Now()
-	d, events, err := w.store.RenewDevice(ctx, now, postgres.Account{AppID: app.ID, User: req.User}, *token, func(stolen []postgres.Device) (postgres.Told, error) {
+	who := postgres.Account{AppID: app.ID, User: req.User}
+	d, events, err := w.store.RenewDevice(ctx, now, who, *token, func(stolen []postgres.Device) (postgres.Told, error) {
 		return w.theft(app.Name, event.About{User: req.User, Session: req.Session}, nil, stolen, now)
 	})
 	w.outbox.Send(events)

@@ -94,8 +94,9 @@ func (a *appSide) fails(what string, err, want error) {
 func (a *appSide) enrolled(user string) *authenticator {
 	a.t.Helper()
 	ctx, session := a.t.Context(), "session of "+user
-	begun := sure[client.FactorCeremony](a)(a.BeginFactor(ctx, client.BeginFactor{User: user, Session: session, Kind: client.KindTOTP, Label: "phone",
-		ReauthenticatedAt: a.clock.Now()}))
+	begun := sure[client.FactorCeremony](a)(a.BeginFactor(ctx, client.BeginFactor{
+		User: user, Session: session, Kind: client.KindTOTP, Label: "phone", ReauthenticatedAt: a.clock.Now(),
+	}))
 	if len(begun.QRPNG) == 0 || !strings.HasPrefix(begun.QRSVG, "<svg") || !begun.ExpiresAt.After(a.clock.Now()) {
 		a.t.Errorf("begun: %+v", begun)
 	}

@@ -312,6 +312,9 @@ func (m *recoveryModel) check(r *rapid.T) {
 	if got := len(factors.Factors) == 1; got != m.enrolled || factors.Activated != m.enrolled || factors.BackupCodesLeft != len(m.codes) {
 		r.Fatalf("factors are %+v, want any: %t, backup codes: %d", factors, m.enrolled, len(m.codes))
 	}
+	if n := otposttest.Get[int](m.s.t, m.s.db, `SELECT failures FROM accounts WHERE user_id = $1`, m.user); n != m.budget.Failures {
+		r.Fatalf("the account has %d failures, want %d", n, m.budget.Failures)
+	}
 	if m.id == "" {
 		return
 	}

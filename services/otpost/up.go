@@ -207,7 +207,7 @@ func (c *upCmd) worker(s *sandbox.Sandbox, name bus.Role) (workerFlags, func(par
 	case bus.RoleLetter:
 		return flags, (&letterCmd{
 			letterDeliveryFlags: letterDeliveryFlags{SendTimeout: 30 * time.Second, Lease: 45 * time.Second, Concurrency: 8},
-			letterFlags:         letterFlags{Spool: p.LetterSpool, Sender: p.LetterSender, SenderCountry: "US"},
+			letterFlags:         letterFlags{Spool: p.LetterSpool, Sender: p.LetterSender, SenderCountry: p.LetterCountry},
 		}).build
 	case bus.RoleVerification:
 		return flags, (&verificationCmd{}).build
@@ -260,7 +260,8 @@ otpost is up. Ctrl-C stops it.
 		fmt.Fprintf(w, "\nNot run here: %s. Logins wait for them.\n", strings.Join(without, ", "))
 	}
 	fmt.Fprintf(w, `
-More workers, each in a terminal (%s):
+More workers (%s),
+each in a terminal:
   otpost sms --config %s/sms.yaml
 Operators' commands:
   otpost dead list --config %s/operator.yaml

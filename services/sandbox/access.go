@@ -110,8 +110,9 @@ type Providers struct {
 	SMTPTLS      string // "none": the server is on the loopback address
 	SMTPFrom     string // an RFC 5322 mailbox
 
-	LetterSpool  string // folder that letters are printed into
-	LetterSender string // the line in the window
+	LetterSpool   string // folder that letters are printed into
+	LetterSender  string // the line in the window
+	LetterCountry string // where they are posted, ISO 3166-1 alpha-2
 }
 
 // Providers returns the simulated providers.
@@ -123,7 +124,7 @@ func (s *Sandbox) Providers() Providers {
 		TwilioFrom: twilioFrom,
 		SMTPHost:   loopback, SMTPPort: portOf(s.smtp), SMTPUser: s.secrets.SMTP.User, SMTPPassword: s.secrets.SMTP.Password, SMTPTLS: "none",
 		SMTPFrom:    "Demo shop <no-reply@shop.example>",
-		LetterSpool: s.lettersDir(), LetterSender: "Demo shop, 1 Market Street, San Francisco CA 94105",
+		LetterSpool: s.lettersDir(), LetterSender: "Demo shop, 1 Market Street, San Francisco CA 94105", LetterCountry: "US",
 	}
 }
 

@@ -129,6 +129,7 @@ func (s *Sandbox) roleSettings(role bus.Role) ([]byte, error) {
 	case bus.RoleLetter:
 		set("spool", p.LetterSpool)
 		set("sender", p.LetterSender)
+		set("sender-country", p.LetterCountry)
 	}
 	return doc.text()
 }

@@ -76,7 +76,7 @@ func TestEndpoints(t *testing.T) {
 		"challenge": nil, "verification": nil, "enrolment": nil, "operator": nil,
 		"sms":    {"twilio-account-sid", "twilio-auth-token", "twilio-from", "twilio-base-url"},
 		"email":  {"smtp-host", "smtp-port", "smtp-tls", "smtp-username", "smtp-password", "smtp-from"},
-		"letter": {"spool", "sender"},
+		"letter": {"spool", "sender", "sender-country"},
 	} {
 		want = append(want, "nats-url", "nats-user", "nats-password", "database-url", "keys")
 		if role != "operator" {
