@@ -15,7 +15,7 @@ import (
 )
 
 // This file begins a recovery and sends its codes. A recovery lets its user enrol anew without a factor, so it takes two proofs (prove.go), every contact
-// hears of it at once and can stop it (end.go), and there is one at a time.
+// hears of it at once and can stop it (due.go), and there is one at a time.
 
 const (
 	recoveryAttempts = 10             // proofs, right and wrong, of one recovery
