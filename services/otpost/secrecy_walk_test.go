@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/otpost/otpost/pkg/event"
