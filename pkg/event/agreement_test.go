@@ -176,8 +176,10 @@ func TestMutatedMessages(t *testing.T) {
 }
 
 // TestEveryPieceAtEveryPlace is the same without chance: each value once in the place of each member, once as every member that the message might have
-// besides, and once as one that it knows not.
+// besides, and once as one that it knows not. A member of a name that many messages have is tried in a few of them only: one check reads it everywhere.
 func TestEveryPieceAtEveryPlace(t *testing.T) {
+	const enough = 2
+	tried := map[string]int{}
 	for _, k := range kinds {
 		if !k.incoming() {
 			continue
@@ -201,6 +203,9 @@ func TestEveryPieceAtEveryPlace(t *testing.T) {
 					keys = slices.Compact(keys)
 					for _, key := range keys {
 						was, had := in[key]
+						if tried[key]++; tried[key] > enough {
+							continue
+						}
 						for _, v := range pieces {
 							in[key] = v
 							agree(t, k, Encode(doc))

@@ -59,3 +59,11 @@ func Contract(name string, body []byte) error {
 	}
 	return s.Validate(v)
 }
+
+// ByContract holds an event to its schema.
+func ByContract(e Event) error {
+	if err := Contract(string(e.Name), e.Raw); err != nil {
+		return fmt.Errorf("it breaks its schema: %w", err)
+	}
+	return nil
+}

@@ -40,8 +40,8 @@ type Heard struct {
 	changed chan struct{} // closed at the next event
 }
 
-// Events listens to an app's events over the app's own connection, from now on. Each is held to its schema.
-func Events(t testing.TB, nc *nats.Conn, app string) *Heard {
+// Events listens to an app's events over the app's own connection, from now on, and holds each to the checks.
+func Events(t testing.TB, nc *nats.Conn, app string, checks ...func(Event) error) *Heard {
 	t.Helper()
 	h := &Heard{changed: make(chan struct{})}
 	prefix := event.EventSubject(app, "")
@@ -50,8 +50,10 @@ func Events(t testing.TB, nc *nats.Conn, app string) *Heard {
 		if err := json.Unmarshal(m.Data, &e); err != nil {
 			t.Errorf("event on %s: %v", m.Subject, err)
 		}
-		if err := Contract(string(e.Name), m.Data); err != nil {
-			t.Errorf("%s breaks its schema: %v\n%s", e.Name, err, m.Data)
+		for _, check := range checks {
+			if err := check(e); err != nil {
+				t.Errorf("%s: %v\n%s", e.Name, err, m.Data)
+			}
 		}
 		h.mu.Lock()
 		defer h.mu.Unlock()

@@ -33,7 +33,7 @@ const (
 // Bounds of what is read.
 const (
 	DefaultMaxBytes = 16 << 20
-	MaxKeys         = 100_000
+	MaxKeys         = 20_000
 	MaxField        = 4 << 10 // bytes
 	MinSecret       = 16      // bytes: RFC 4226, section 4 (R6) wants 128 bits at least
 	MaxSecret       = 128     // bytes

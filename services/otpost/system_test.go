@@ -92,7 +92,7 @@ func newSystem(t testing.TB, change ...func(*systemOptions)) *system {
 	if s.js, err = jetstream.New(s.conn); err != nil {
 		t.Fatal(err)
 	}
-	s.heard = otposttest.Events(t, s.conn, "demo")
+	s.heard = otposttest.Events(t, s.conn, "demo", otposttest.ByContract)
 	return s
 }
 
