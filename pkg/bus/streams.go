@@ -31,7 +31,7 @@ type StreamSettings struct {
 	Replicas   int           // 1 or 3; three survive the loss of a server
 	WorkMaxAge time.Duration // of what nobody consumed: logins, commands, receipts
 	EventsAge  time.Duration // how long apps can read events back, and how long signals of apps wait for a worker
-	DeadAge    time.Duration // how long dead letters are kept; they hold what apps sent, addresses included
+	DeadAge    time.Duration // how long dead letters are kept; they hold what apps sent, addresses and tokens of devices included
 	MaxBytes   int64         // a stream; a full one refuses what is published, it drops nothing. Events and dead letters drop their oldest
 	Duplicates time.Duration // window in which a message id is known
 	AckWait    time.Duration

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -327,15 +328,14 @@ func TestBadRequests(t *testing.T) {
 		event.VerbVerify: {challenge, session, {
 			{"code", "delete", "code must not be empty"},
 			{"code", "", "code must not be empty"},
-			{"code", " - ", "code must have digits"},
+			{"code", " - ", "code must have 4 to 10 digits"},
 			{"code", "12", "code must have 4 to 10 digits"},
 			{"code", "12345678901", "code must have 4 to 10 digits"},
-			{"code", "12E456", "code must be digits"},
-			{"code", "123456\n", "code must be digits"},
-			{"code", "½²³⁴⁵⁶", "code must be digits"},
+			{"code", "12E456", "code must be a code of digits"},
+			{"code", "123456\n", "code must be a code of digits"},
+			{"code", "½²³⁴⁵⁶", "code must be a code of digits"},
 			{"code", 123456, "code must be a string"},
 			{"code", strings.Repeat("1 ", 100), "code must have at most 64 characters"},
-			{"factor", "webauthn", "factor must be one of"},
 			{"factor", "knock", "factor must be one of"},
 			{"transaction.amount", "1 EUR", "transaction.payee must not be empty"},
 			{"request", "a\nb", "request must not have control characters"},
@@ -390,6 +390,7 @@ func TestBadRequests(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), otposttest.Patience)
 	defer cancel()
 	operator := s.nats.Bus(t, bus.RoleOperator)
+	asked := []string{"rpc.verify", "rpc.login", "rpc.resend", "rpc.cancel", "rpc.status"}
 	for _, service := range []string{"challenge", "verification"} { // nats micro ls
 		m, err := operator.Conn().RequestWithContext(ctx, "$SRV.STATS."+service, nil)
 		if err != nil {
@@ -400,7 +401,7 @@ func TestBadRequests(t *testing.T) {
 			t.Fatalf("statistics of %s: %v in %s", service, err, m.Data)
 		}
 		for _, e := range stats.Endpoints {
-			if e.NumRequests < 10 {
+			if verb := e.Subject[strings.LastIndex(e.Subject, ".rpc.")+1:]; slices.Contains(asked, verb) && e.NumRequests < 10 {
 				t.Errorf("the statistics of %s know of %d requests", e.Subject, e.NumRequests)
 			}
 		}
