@@ -50,7 +50,10 @@ func (d *DB) act(ctx context.Context, now time.Time, a Account, fn func(*Act) er
 		events = act.events
 		return insertOutbox(ctx, tx, now, events)
 	})
-	return events, err
+	if err != nil {
+		return nil, err // what was not committed did not happen
+	}
+	return events, nil
 }
 
 // View runs fn in one transaction that holds nothing and writes nothing; an unknown user stays unknown.

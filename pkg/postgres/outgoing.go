@@ -132,11 +132,19 @@ type Recipient struct {
 	Mask    string `db:"mask"`
 }
 
+// A Mailing is a notice in the making: to whom it may go, and in what language.
+type Mailing struct {
+	Notice
+	Locale string
+	To     []Recipient
+	Lately map[string]int // notices that the user was sent since the time given to WriteNotices, by channel
+}
+
 // WriteNotices takes up to limit notices that wait, lets compose make the messages of each, and stores those. A notice is taken once, by whichever worker
-// comes first.
-func (s *Enrolments) WriteNotices(ctx context.Context, now time.Time, limit int, compose func(n Notice, locale string, to []Recipient) ([]Message, error)) (out []Message, err error) {
+// comes first; one that cannot be composed or stored is given to failed and gone: it must not stand in the way of the others. taken is how many there were.
+func (s *Enrolments) WriteNotices(ctx context.Context, now, since time.Time, limit int, compose func(Mailing) ([]Message, error), failed func(Notice, error)) (out []Message, taken int, err error) {
 	err = s.db.tx(ctx, "write notices", func(tx *sqlx.Tx) error {
-		out = nil
+		out, taken = nil, 0
 		var rows []struct {
 			ID     uuid.UUID `db:"id"`
 			AppID  int       `db:"app_id"`
@@ -149,26 +157,58 @@ func (s *Enrolments) WriteNotices(ctx context.Context, now time.Time, limit int,
 		if err := tx.SelectContext(ctx, &rows, query("notices_take"), limit); err != nil {
 			return fmt.Errorf("take notices: %w", err)
 		}
+		taken = len(rows)
 		for _, r := range rows {
-			n := Notice{ID: r.ID, Who: Account{AppID: r.AppID, User: r.User}, Notice: otp.Notice(r.Notice), Detail: r.Detail, At: r.At}
-			var to []Recipient
-			if err := tx.SelectContext(ctx, &to, query("recipients"), r.AppID, r.User, r.At); err != nil {
-				return fmt.Errorf("find recipients: %w", err)
+			m := Mailing{Locale: r.Locale, Notice: Notice{
+				ID: r.ID, Who: Account{AppID: r.AppID, User: r.User}, Notice: otp.Notice(r.Notice), Detail: r.Detail, At: r.At,
+			}}
+			if _, err := tx.ExecContext(ctx, query("notice_try")); err != nil {
+				return fmt.Errorf("write notice: %w", err)
 			}
-			messages, err := compose(n, r.Locale, to)
+			messages, err := mail(ctx, tx, now, since, m, compose)
 			if err != nil {
-				return err
-			}
-			for _, m := range messages {
-				if err := write(ctx, tx, now, m); err != nil {
-					return err
+				if _, undone := tx.ExecContext(ctx, query("notice_undo")); undone != nil {
+					return fmt.Errorf("write notice: %w", undone) // it was not the notice: all of them wait for the next round
 				}
+				failed(m.Notice, err)
+				continue
 			}
 			out = append(out, messages...)
 		}
 		return nil
 	})
-	return out, err
+	if err != nil {
+		return nil, 0, err
+	}
+	return out, taken, nil
+}
+
+// mail makes and stores the messages of one notice.
+func mail(ctx context.Context, tx *sqlx.Tx, now, since time.Time, m Mailing, compose func(Mailing) ([]Message, error)) ([]Message, error) {
+	if err := tx.SelectContext(ctx, &m.To, query("recipients"), m.Who.AppID, m.Who.User, m.At); err != nil {
+		return nil, fmt.Errorf("find recipients: %w", err)
+	}
+	var counts []struct {
+		Channel string `db:"channel"`
+		N       int    `db:"n"`
+	}
+	if err := tx.SelectContext(ctx, &counts, query("notices_lately"), m.Who.AppID, m.Who.User, since); err != nil {
+		return nil, fmt.Errorf("count notices: %w", err)
+	}
+	m.Lately = make(map[string]int, len(counts))
+	for _, c := range counts {
+		m.Lately[c.Channel] = c.N
+	}
+	messages, err := compose(m)
+	if err != nil {
+		return nil, err
+	}
+	for _, msg := range messages {
+		if err := write(ctx, tx, now, msg); err != nil {
+			return nil, err
+		}
+	}
+	return messages, nil
 }
 
 // An Unsent message has a delivery without an outcome.
@@ -180,12 +220,12 @@ type Unsent struct {
 // Unsent returns up to limit deliveries of messages that have had no outcome for longer than grace, doubled each time that they were found. What nobody
 // sent in its time is ended instead.
 func (s *Enrolments) Unsent(ctx context.Context, now time.Time, grace time.Duration, limit int) ([]Unsent, error) {
-	floor := floorID(now.Add(-7 * 24 * time.Hour))
-	if _, err := s.db.x.ExecContext(ctx, query("messages_expire"), now, floor); err != nil {
+	floor, ceiling := floorID(now.Add(-7*24*time.Hour)), newestOpen(now)
+	if _, err := s.db.x.ExecContext(ctx, query("messages_expire"), now, floor, ceiling); err != nil {
 		return nil, fmt.Errorf("end expired messages: %w", err)
 	}
 	var out []Unsent
-	if err := s.db.x.SelectContext(ctx, &out, query("messages_unsent"), now, grace.Seconds(), limit, floor); err != nil {
+	if err := s.db.x.SelectContext(ctx, &out, query("messages_unsent"), now, grace.Seconds(), limit, floor, ceiling); err != nil {
 		return nil, fmt.Errorf("look for unsent messages: %w", err)
 	}
 	return out, nil

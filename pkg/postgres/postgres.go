@@ -85,6 +85,9 @@ func (d *DB) tx(ctx context.Context, what string, fn func(*sqlx.Tx) error) error
 // deadlock is the SQLSTATE of a transaction that was ended so that another could go on.
 const deadlock = "40P01"
 
+// lockTimeout is the SQLSTATE of a statement that waited for a lock for too long.
+const lockTimeout = "55P03"
+
 func (d *DB) tx1(ctx context.Context, what string, fn func(*sqlx.Tx) error) error {
 	tx, err := d.x.BeginTxx(ctx, nil)
 	if err != nil {
@@ -116,11 +119,11 @@ func Refused(err error) bool {
 	return false
 }
 
-// Unreachable reports whether the failure is of the connection or the server, and not of the statement.
+// Unreachable reports whether the failure is of the connection or the server, or of others in the way, and not of the statement: the same may succeed later.
 func Unreachable(err error) bool {
 	if e, ok := errors.AsType[*pq.Error](err); ok {
 		class := e.Code.Class()
-		return class == "08" || class == "57" || class == "53"
+		return class == "08" || class == "57" || class == "53" || e.Code == deadlock || e.Code == lockTimeout
 	}
 	var ne net.Error
 	return errors.Is(err, driver.ErrBadConn) || errors.As(err, &ne) || errors.Is(err, sql.ErrConnDone)

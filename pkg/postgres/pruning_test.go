@@ -49,6 +49,9 @@ func TestStatementsLookIntoThePartitionsOfTheirDays(t *testing.T) {
 		"deliveries_overdue":       {now, 20.0, 100, low, high},
 		"receipts_record":          {ids, numbers, same("failed"), same(""), same(""), same(""), now},
 		"receipts_context":         {ids, numbers},
+		"messages_expire":          {now, low, high},
+		"messages_unsent":          {now, 20.0, 100, low, high},
+		"message_states":           {ids},
 	} {
 		scanned := b.scanned(postgres.Query(name), args...)
 		if len(scanned) == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -135,14 +136,19 @@ type cancelCode struct {
 // cancelDigits: the code only stops a recovery, and whoever guesses at it spends the account's budget.
 const cancelDigits = 8
 
+// Most notices a user is sent within an hour over a channel. A message costs money, and whoever has a session could order any number.
+const (
+	maxSMSNotices   = 12
+	maxEmailNotices = 40
+)
+
 // writeNotices writes the notices that wait, each to every address that was confirmed when it arose.
 func (w *Worker) writeNotices(ctx context.Context) error {
 	const limit = 100
 	for {
-		n := 0
-		messages, err := w.store.WriteNotices(ctx, w.Now(), limit, func(n1 postgres.Notice, locale string, to []postgres.Recipient) ([]postgres.Message, error) {
-			n++
-			return w.compose(n1, locale, to)
+		now := w.Now()
+		messages, taken, err := w.store.WriteNotices(ctx, now, now.Add(-time.Hour), limit, compose, func(n postgres.Notice, err error) {
+			w.Logger.Error("a notice could not be written", "notice", n.Notice, "app", n.Who.AppID, "id", n.ID, "error", err)
 		})
 		if err != nil {
 			return err
@@ -152,28 +158,35 @@ func (w *Worker) writeNotices(ctx context.Context) error {
 			unsent[i] = postgres.Unsent{Message: m, Number: 1}
 		}
 		w.dispatch(ctx, unsent)
-		if n < limit {
+		if taken < limit {
 			return nil
 		}
 	}
 }
 
 // compose makes the messages of one notice, one for each address.
-func (w *Worker) compose(n postgres.Notice, locale string, to []postgres.Recipient) ([]postgres.Message, error) {
+func compose(n postgres.Mailing) ([]postgres.Message, error) {
 	var d noticed
 	if err := json.Unmarshal(n.Detail, &d); err != nil {
-		return nil, fmt.Errorf("read notice %s: %w", n.ID, err)
+		return nil, fmt.Errorf("read notice: %w", err)
 	}
-	d.NoticeDetail.Notice, d.At = n.Notice, n.At
+	if !n.Notice.Notice.Valid() {
+		return nil, errors.New("there is no such notice")
+	}
+	d.NoticeDetail.Notice, d.At = n.Notice.Notice, n.At
 	text, err := json.Marshal(d.NoticeDetail)
 	if err != nil {
-		return nil, fmt.Errorf("write notice %s: %w", n.ID, err)
+		return nil, fmt.Errorf("write notice: %w", err)
 	}
 	var out []postgres.Message
-	for _, r := range to {
+	for _, r := range n.To {
+		if n.Lately[r.Channel] >= most(r.Channel) {
+			continue
+		}
+		n.Lately[r.Channel]++
 		m := postgres.Message{
 			ID: uuid.Must(uuid.NewV7()), AppID: n.Who.AppID, User: n.Who.User, Channel: r.Channel, Purpose: event.PurposeNotice, Sealed: r.Sealed, Mask: r.Mask,
-			Locale: locale, Notice: text, ExpiresAt: n.At.Add(noticeLife),
+			Locale: n.Locale, Notice: text, ExpiresAt: n.At.Add(noticeLife),
 		}
 		if d.Cancel != nil {
 			m.SetCode(postgres.Code{ID: d.Cancel.ID, Nonce: d.Cancel.Nonce, KeyID: d.Cancel.Key, Digits: cancelDigits})
@@ -181,6 +194,13 @@ func (w *Worker) compose(n postgres.Notice, locale string, to []postgres.Recipie
 		out = append(out, m)
 	}
 	return out, nil
+}
+
+func most(channel string) int {
+	if channel == string(otp.SMS) {
+		return maxSMSNotices
+	}
+	return maxEmailNotices
 }
 
 // seal seals an address for its channel.

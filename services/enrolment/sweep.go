@@ -34,13 +34,14 @@ func (s *Sweep) complete() error {
 
 const (
 	sweepLimit  = 500
+	unsentEvery = 5 * time.Second
 	upkeepEvery = 30 * time.Second
 )
 
 // sweep writes notices, carries out recoveries that are due, and finds messages that were left behind, until ctx ends. One worker does it at a time, whoever
 // comes first.
 func (w *Worker) sweep(ctx context.Context) error {
-	var kept time.Time
+	var looked, kept time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -49,8 +50,13 @@ func (w *Worker) sweep(ctx context.Context) error {
 		}
 		work := context.WithoutCancel(ctx)
 		_, err := w.store.Alone(work, func() error {
-			err := errors.Join(w.writeNotices(work), w.recoveriesDue(work), w.resendUnsent(work))
-			if now := w.Now(); now.Sub(kept) >= upkeepEvery {
+			err := errors.Join(w.writeNotices(work), w.recoveriesDue(work))
+			now := w.Now()
+			if now.Sub(looked) >= min(unsentEvery, w.Sweep.Grace) {
+				looked = now
+				err = errors.Join(err, w.resendUnsent(work))
+			}
+			if now.Sub(kept) >= upkeepEvery {
 				kept = now
 				err = errors.Join(err, w.upkeep(work, now))
 			}

@@ -120,8 +120,11 @@ func (w *Worker) act(ctx context.Context, app postgres.App, user, session string
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
 	w.outbox.Send(events)
-	return err
+	return nil
 }
 
 // wrong counts a wrong answer and returns how long the account has to wait now.

@@ -149,6 +149,16 @@ FROM taken t
 LEFT JOIN users u USING (app_id, user_id)
 ORDER BY t.at, t.id
 
+-- name: notices_lately
+-- How many notices a user was sent over each channel since a time.
+SELECT channel, count(*) AS n FROM messages WHERE app_id = $1 AND user_id = $2 AND purpose = 'notice' AND created_at > $3 GROUP BY channel
+
+-- name: notice_try
+SAVEPOINT notice
+
+-- name: notice_undo
+ROLLBACK TO SAVEPOINT notice
+
 -- name: recipients
 -- Every address that was confirmed when it happened, those that it took away included.
 SELECT f.kind AS channel, f.sealed, f.mask
@@ -163,15 +173,15 @@ WHERE c.app_id = $1 AND c.user_id = $2 AND c.kind IN ('email', 'phone') AND (c.r
 UPDATE deliveries d
 SET state = 'expired', reason = 'expired before it was sent', updated_at = $1
 FROM messages m
-WHERE m.id = d.challenge_id AND d.challenge_id >= $2 AND d.state = 'queued' AND m.expires_at <= $1
+WHERE m.id = d.challenge_id AND d.challenge_id >= $2 AND d.challenge_id < $3 AND d.state = 'queued' AND m.expires_at <= $1
 
 -- name: messages_unsent
 UPDATE deliveries d
 SET swept = d.swept + 1, updated_at = $1
 FROM messages m
-WHERE m.id = d.challenge_id AND (d.challenge_id, d.attempt) IN (
+WHERE m.id = d.challenge_id AND d.challenge_id >= $4 AND d.challenge_id < $5 AND (d.challenge_id, d.attempt) IN (
     SELECT challenge_id, attempt FROM deliveries
-    WHERE challenge_id >= $4 AND state IN ('queued', 'sending') AND updated_at <= $1::timestamptz - make_interval(secs => $2::float8 * (1 << least(swept, 6)))
+    WHERE challenge_id >= $4 AND challenge_id < $5 AND state IN ('queued', 'sending') AND updated_at <= $1::timestamptz - make_interval(secs => $2::float8 * (1 << least(swept, 6)))
     ORDER BY updated_at LIMIT $3
 ) AND m.expires_at > $1
 RETURNING m.id, m.app_id, m.user_id, m.channel, m.purpose, m.sealed, m.mask, m.locale, m.code_id, m.nonce, m.key_id, m.digits, m.notice, m.expires_at, d.attempt
