@@ -159,11 +159,20 @@ func (l *locale) detail(v *values) string {
 	return l.phrases[detailSMS].fill(&values{detail: joined})
 }
 
-// unlink takes from a label what phones and mail programs make links of, and what would end its quotation. Who adds a factor to somebody
-// else's account chooses the label, and the notice must not carry an address of theirs to the victim.
+// maxLabelDigits is the most digits of a label that a notice shows: fewer than any number that can be called from afar.
+const maxLabelDigits = 4
+
+// unlink takes from a label what phones and mail programs make links of, numbers to call among them, and what would end its quotation. Who adds a factor
+// to somebody else's account chooses the label, and the notice must not carry an address of theirs to the victim.
 func unlink(s string) string {
+	digits := 0
 	return strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			digits++
+		}
 		switch {
+		case unicode.IsDigit(r) && digits > maxLabelDigits: // "iPhone 15", "Pixel 9", "2026" stay
+			return -1
 		case strings.ContainsRune("./\\:@．。｡／：＠﹫", r): // what joins the parts of a site's name, a path or an address
 			return ' '
 		case r != '’' && unicode.Is(unicode.Quotation_Mark, r):

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/otpost/otpost/pkg/otp"
 )
@@ -337,5 +338,23 @@ func TestUnusableNoticesAreRefusedWithoutTellingTheCode(t *testing.T) {
 				t.Errorf("%s: error %q tells the code", name, err)
 			}
 		}
+	}
+}
+
+// A label can carry no number that a victim could call.
+func TestLabelsHoldNoPhoneNumber(t *testing.T) {
+	for _, label := range []string{"not you? call +1 900 555 0199", "1-900-555-0199", "９００５５５０１９９ ruf an", "٩٠٠٥٥٥٠١٩٩"} {
+		digits := 0
+		for _, r := range unlink(label) {
+			if unicode.IsDigit(r) {
+				digits++
+			}
+		}
+		if digits > maxLabelDigits {
+			t.Errorf("%q keeps %d digits", label, digits)
+		}
+	}
+	if got := unlink("iPhone 15 (2026)"); got != "iPhone 15 (20)" {
+		t.Errorf("an honest label becomes %q", got)
 	}
 }

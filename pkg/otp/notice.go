@@ -14,6 +14,7 @@ const (
 	NoticeBackupCodeUsed     Notice = "backup_code_used"
 	NoticeBackupCodesLow     Notice = "backup_codes_low"         // BackupCodesLow or fewer are left
 	NoticeBackupCodesRenewed Notice = "backup_codes_regenerated" // the old ones are void
+	NoticeBackupCodesViewed  Notice = "backup_codes_viewed"      // those that are left were shown again
 	NoticeDeviceTrusted      Notice = "device_trusted"
 	NoticeDevicesRevoked     Notice = "devices_revoked"
 	NoticeRecoveryBegun      Notice = "recovery_begun"   // with a code to cancel it
@@ -30,7 +31,7 @@ const (
 func Notices() []Notice {
 	return []Notice{
 		NoticeFactorAdded, NoticeFactorRemoved, NoticeFactorSuspended,
-		NoticeBackupCodeUsed, NoticeBackupCodesLow, NoticeBackupCodesRenewed,
+		NoticeBackupCodeUsed, NoticeBackupCodesLow, NoticeBackupCodesRenewed, NoticeBackupCodesViewed,
 		NoticeDeviceTrusted, NoticeDevicesRevoked,
 		NoticeRecoveryBegun, NoticeRecoveryProven, NoticeRecoveryWaiting, NoticeRecoveryCompleted, NoticeRecoveryCancelled,
 		NoticeAccountLocked, NoticeDeactivated, NoticePreferencesChanged,

@@ -40,8 +40,9 @@ func TestFactorKinds(t *testing.T) {
 
 // TestNotices holds the set: texts in every language and the schemas name the same.
 func TestNotices(t *testing.T) {
-	const want = "factor_added factor_removed factor_suspended backup_code_used backup_codes_low backup_codes_regenerated device_trusted devices_revoked " +
-		"recovery_begun recovery_proven recovery_waiting recovery_completed recovery_cancelled account_locked deactivated preferences_changed"
+	const want = "factor_added factor_removed factor_suspended backup_code_used backup_codes_low backup_codes_regenerated backup_codes_viewed " +
+		"device_trusted devices_revoked recovery_begun recovery_proven recovery_waiting recovery_completed recovery_cancelled account_locked deactivated " +
+		"preferences_changed"
 	var got []string
 	for _, n := range Notices() {
 		got = append(got, string(n))

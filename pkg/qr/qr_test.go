@@ -55,7 +55,7 @@ func TestReadByOthers(t *testing.T) {
 				sizes = []int{1000}
 			}
 			for _, pixels := range sizes {
-				image, err := qr.PNG(text, pixels)
+				image, err := drawPNG(text, pixels)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -66,7 +66,7 @@ func TestReadByOthers(t *testing.T) {
 			}
 
 			rsvg := tool(t, "rsvg-convert", "librsvg2-bin")
-			svg, err := qr.SVG(text)
+			svg, err := drawSVG(text)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func write(t *testing.T, file string, content []byte) {
 
 // TestSVGIsHarmless holds the form: one path, explicit colours, nothing that acts, is styled or tells the text.
 func TestSVGIsHarmless(t *testing.T) {
-	svg, err := qr.SVG(uri)
+	svg, err := drawSVG(uri)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestSVGIsHarmless(t *testing.T) {
 // TestPNGForm holds the size, the depth and the margin, which a reader may forgive and a printer not.
 func TestPNGForm(t *testing.T) {
 	for _, pixels := range []int{qr.MinPixels, 300, 500, qr.MaxPixels} {
-		drawn, err := qr.PNG(uri, pixels)
+		drawn, err := drawPNG(uri, pixels)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,15 +209,52 @@ func TestRefused(t *testing.T) {
 		"modules below a pixel": {strings.Repeat("s", qr.MaxText), 184, "needs 185 pixels or more, not 184"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := qr.PNG(tc.text, tc.pixels); err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "secr") {
+			if _, err := drawPNG(tc.text, tc.pixels); err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "secr") {
 				t.Errorf("PNG: %v", err)
 			}
 			if tc.pixels != 300 {
 				return
 			}
-			if _, err := qr.SVG(tc.text); err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "secr") {
+			if _, err := drawSVG(tc.text); err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "secr") {
 				t.Errorf("SVG: %v", err)
 			}
 		})
+	}
+}
+
+func drawSVG(text string) ([]byte, error) {
+	c, err := qr.Encode(text)
+	if err != nil {
+		return nil, err
+	}
+	return c.SVG(), nil
+}
+
+func drawPNG(text string, pixels int) ([]byte, error) {
+	c, err := qr.Encode(text)
+	if err != nil {
+		return nil, err
+	}
+	return c.PNG(pixels)
+}
+
+func drawTerminal(text string) (string, error) {
+	c, err := qr.Encode(text)
+	if err != nil {
+		return "", err
+	}
+	return c.Terminal(), nil
+}
+
+func BenchmarkDraw(b *testing.B) {
+	for b.Loop() {
+		c, err := qr.Encode("otpauth://totp/Shop:alice@shop.example?algorithm=SHA1&digits=6&issuer=Shop&period=30&secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.SVG()
+		if _, err := c.PNG(512); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

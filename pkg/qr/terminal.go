@@ -2,18 +2,13 @@ package qr
 
 import "strings"
 
-// Terminal returns the QR code of a text as lines of half blocks, two rows of modules a line, for a terminal that writes light on dark; readers take the
-// inverse of one that writes dark on light as well. It has no control characters, so that it may be piped and pasted. An error says what is wrong with
-// the text (see SVG).
-func Terminal(text string) (string, error) {
-	m, err := encode(text)
-	if err != nil {
-		return "", err
-	}
+// Terminal returns the code as lines of half blocks, two rows of modules a line, for a terminal that writes light on dark; readers take the
+// inverse of one that writes dark on light as well. It has no control characters, so that it may be piped and pasted.
+func (c *Code) Terminal() string {
 	var b strings.Builder
-	for y := 0; y < m.side; y += 2 {
-		for x := range m.side {
-			upper, lower := !m.dark(x, y), !m.dark(x, y+1) && y+1 < m.side
+	for y := 0; y < c.side; y += 2 {
+		for x := range c.side {
+			upper, lower := !c.dark(x, y), !c.dark(x, y+1) && y+1 < c.side
 			switch {
 			case upper && lower:
 				b.WriteString("█")
@@ -27,5 +22,5 @@ func Terminal(text string) (string, error) {
 		}
 		b.WriteByte('\n')
 	}
-	return b.String(), nil
+	return b.String()
 }

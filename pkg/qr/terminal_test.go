@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
-
-	"github.com/otpost/otpost/pkg/qr"
 )
 
 // TestTerminalReadByOthers has zbar read what a terminal shows: each half block is painted as a terminal paints it, light on dark.
@@ -19,7 +17,7 @@ func TestTerminalReadByOthers(t *testing.T) {
 	for name, text := range texts() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			shown, err := qr.Terminal(text)
+			shown, err := drawTerminal(text)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +60,7 @@ func paint(img *image.Gray, x, y, size int) {
 
 // TestTerminalIsText holds that it can be piped: blocks, spaces and line ends, and the margin all round.
 func TestTerminalIsText(t *testing.T) {
-	shown, err := qr.Terminal(uri)
+	shown, err := drawTerminal(uri)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,10 +76,10 @@ func TestTerminalIsText(t *testing.T) {
 			t.Errorf("line %d has no margin: %q", i+1, line)
 		}
 	}
-	if _, err := qr.Terminal(""); err == nil {
+	if _, err := drawTerminal(""); err == nil {
 		t.Error("it draws nothing without an error")
 	}
-	if _, err := qr.Terminal("geheim\n"); err == nil || strings.Contains(err.Error(), "geheim") {
+	if _, err := drawTerminal("geheim\n"); err == nil || strings.Contains(err.Error(), "geheim") {
 		t.Errorf("a line break: %v", err)
 	}
 }

@@ -19,7 +19,7 @@ type factorCmd struct {
 	Add    factorAddCmd    `cmd:"" help:"Add a factor to a user."`
 	List   factorListCmd   `cmd:"" help:"List a user's factors, without their secrets."`
 	Import factorImportCmd `cmd:"" help:"Import a file of hardware tokens: PSKC, CSV, or what Yubico's tools log."`
-	Tokens factorTokensCmd `cmd:"" help:"List an app's hardware tokens, and which of them are free."`
+	Tokens factorTokensCmd `cmd:"" help:"List an app's hardware tokens, and take one back for the next user."`
 }
 
 type factorAddCmd struct {
@@ -111,9 +111,11 @@ func (c *factorAddTOTPCmd) Run(r *run) error {
 		}
 		picture := ""
 		if !c.NoQR {
-			if picture, err = qr.Terminal(uri); err != nil {
+			code, err := qr.Encode(uri)
+			if err != nil {
 				return fmt.Errorf("%w; --no-qr does without the picture", err)
 			}
+			picture = code.Terminal()
 		}
 		if err := postgres.NewFactors(db).Add(r.ctx, time.Now(), postgres.NewFactor{
 			ID: id, Account: account, Kind: otp.FactorTOTP, Label: c.Label, Sealed: sealed, TOTP: setting, UserKey: key,
