@@ -167,6 +167,7 @@ var grants = []grant{
 	{RoleEnrolment, serves, SupportSubject("*", event.SupportStatus), "support agents"},
 	{RoleEnrolment, publishes, toApps(event.FactorAdded), "tells apps of factors"},
 	{RoleEnrolment, publishes, toApps(event.FactorRemoved), "tells apps of factors"},
+	{RoleEnrolment, publishes, toApps(event.ChallengeEnded), "tells apps of the end of what was opened for factors that are gone"},
 	{RoleEnrolment, publishes, toApps(event.BackupCodeUsed), "tells apps of a backup code that is spent on a recovery"},
 	{RoleEnrolment, publishes, toApps(event.BackupCodesRegenerated), "tells apps that the old backup codes are void"},
 	{RoleEnrolment, publishes, toApps(event.DeviceRevoked), "tells apps of trusted devices that are void"},

@@ -30,7 +30,7 @@ var mayPublish = map[string]string{
 	"otpost.app.demo.event.challenge.sent":           "challenge operator",
 	"otpost.app.demo.event.challenge.delivered":      "challenge operator",
 	"otpost.app.demo.event.challenge.undeliverable":  "challenge operator",
-	"otpost.app.demo.event.challenge.ended":          "challenge verification operator",
+	"otpost.app.demo.event.challenge.ended":          "challenge verification enrolment operator",
 	"otpost.app.demo.event.challenge.verified":       "verification operator", // only who checks answers may say that one was right
 	"otpost.app.demo.event.challenge.failed":         "verification operator",
 	"otpost.app.demo.event.account.locked":           "verification enrolment operator",

@@ -321,7 +321,9 @@ func ExampleClient_SetRecoveryAddress() {
 // All factors are lost: two different proofs, a waiting time, and the user enrols anew.
 func ExampleClient_BeginRecovery() {
 	ctx := context.Background()
-	recovery, err := c.BeginRecovery(ctx, client.BeginRecovery{User: "u-42", Session: "s-lost", Origin: client.Origin{IP: "203.0.113.7"}})
+	recovery, err := c.BeginRecovery(ctx, client.BeginRecovery{
+		User: "u-42", Session: "s-lost", ReauthenticatedAt: time.Now(), Origin: client.Origin{IP: "203.0.113.7"},
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -351,7 +353,7 @@ func ExampleClient_BeginRecovery() {
 	}
 }
 
-// Somebody else tries: the user stops it, from a session or with the code of the notice.
+// Somebody else tries: the user stops it, from a session in which the password was just entered, or with the code of the notice.
 func ExampleClient_CancelRecovery() {
 	ctx := context.Background()
 	recovery, err := c.RecoveryStatus(ctx, "u-42", "")
@@ -359,7 +361,7 @@ func ExampleClient_CancelRecovery() {
 		log.Fatal(err)
 	}
 	if recovery.State == client.RecoveryProving || recovery.State == client.RecoveryWaiting {
-		if err := c.CancelRecovery(ctx, client.CancelRecovery{User: "u-42", Session: "s-9f3c"}); err != nil {
+		if err := c.CancelRecovery(ctx, client.CancelRecovery{User: "u-42", Session: "s-9f3c", ReauthenticatedAt: time.Now()}); err != nil {
 			log.Fatal(err)
 		}
 	}

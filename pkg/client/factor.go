@@ -134,7 +134,7 @@ type RemoveFactor struct {
 }
 
 // RemoveFactor removes a factor and returns what is left; all trusted devices end with it. Errors: ErrReauthenticationRequired, ErrWrongCode,
-// ErrUnknownFactor, ErrLastFactor (see BeginDeactivation), ErrCoolingOff where the one that is left is too new.
+// ErrUnknownFactor, ErrLastFactor (see BeginDeactivation), ErrCoolingOff where the one that is left, or what proves, is too new.
 func (c *Client) RemoveFactor(ctx context.Context, f RemoveFactor) (Factors, error) {
 	return ask[Factors](ctx, c, event.VerbFactorRemove, once, f)
 }

@@ -84,13 +84,14 @@ func (c *Client) ConfirmRecoveryAddress(ctx context.Context, a ConfirmRecoveryAd
 	return ask[RecoveryPreferences](ctx, c, event.VerbRecoveryConfirm, once, a)
 }
 
-// BeginRecovery begins a reset for a user who has lost the factors.
+// BeginRecovery begins a reset for a user who has lost the factors, and has entered the password within the policy's time.
 type BeginRecovery struct {
-	User    string   `json:"user"`
-	Session string   `json:"session"`
-	Methods []Method `json:"methods,omitzero"` // over which codes go; all that the user has set where none is named
-	Locale  string   `json:"locale,omitzero"`
-	Origin  Origin   `json:"client,omitzero"`
+	User              string    `json:"user"`
+	Session           string    `json:"session"`
+	Methods           []Method  `json:"methods,omitzero"` // over which codes go; all that the user has set where none is named
+	Locale            string    `json:"locale,omitzero"`
+	Origin            Origin    `json:"client,omitzero"`
+	ReauthenticatedAt time.Time `json:"reauthenticated_at,omitzero"` // when the app last saw the password
 }
 
 // A Recovery is where a reset stands. With State RecoveryNone there is none.
@@ -116,8 +117,9 @@ type RecoveryMethod struct {
 	RetryAfter Seconds           `json:"retry_after,omitzero"` // until the next resend
 }
 
-// BeginRecovery begins a reset, sends its codes, and tells every contact of the user how to cancel it. Two different proofs are needed: codes over two
-// methods, or one code and the passphrase or a backup code. Errors: ErrRateLimited, ErrConflict while there is one,
+// BeginRecovery begins a reset, sends its codes, and tells every email address and number of the user how to cancel it; a postal address is not told, as a
+// letter would come too late. Two different proofs are needed: codes over two methods, or one code and the passphrase or a backup code. Errors:
+// ErrReauthenticationRequired, ErrRateLimited, ErrConflict while there is one,
 // ErrNoFactor for a user with nothing to recover or no address to recover with, ErrNotAllowed for methods that cannot give two proofs.
 func (c *Client) BeginRecovery(ctx context.Context, r BeginRecovery) (Recovery, error) {
 	return ask[Recovery](ctx, c, event.VerbRecoveryBegin, once, r)
@@ -137,11 +139,12 @@ func (c *Client) ResendRecovery(ctx context.Context, r ResendRecovery) (Resent, 
 
 // ProveRecovery gives one proof.
 type ProveRecovery struct {
-	Recovery string `json:"recovery"`
-	Session  string `json:"session"`
-	Method   Method `json:"method"`
-	Code     string `json:"code"` // or the passphrase, as it was typed
-	Origin   Origin `json:"client,omitzero"`
+	Recovery          string    `json:"recovery"`
+	Session           string    `json:"session"`
+	Method            Method    `json:"method"`
+	Code              string    `json:"code"` // or the passphrase, as it was typed
+	Origin            Origin    `json:"client,omitzero"`
+	ReauthenticatedAt time.Time `json:"reauthenticated_at,omitzero"` // when the app last saw the password; needed in another session than the recovery's
 }
 
 // Proven is the result of a proof that was right; a wrong one is Wrong.
@@ -156,7 +159,10 @@ type RecoveryVerdict struct {
 }
 
 // ProveRecovery gives one proof of a recovery. A wrong one is a RecoveryVerdict and no error; it counts against the account. Once the proofs suffice the
-// recovery waits, by the app's policy, and then completes: factors, devices and backup codes are void, and the user enrols anew. Errors:
+// recovery waits, by the app's policy, and then completes: factors, devices and backup codes are void, and the user enrols anew.
+//
+// A letter takes days, and the session in which the recovery was begun may be over by then. In another one, in which the user has just entered the password,
+// a right proof takes the recovery over: it is the first proof in that session, and those given before have to be given again. Errors:
 // ErrUnknownRecovery, ErrConflict for a proof that was given before, ErrNotAllowed, ErrApprovalRequired, ErrRateLimited, ErrLocked.
 func (c *Client) ProveRecovery(ctx context.Context, p ProveRecovery) (RecoveryVerdict, error) {
 	return ask[RecoveryVerdict](ctx, c, event.VerbRecoveryProve, once, p)
@@ -167,15 +173,17 @@ func (c *Client) RecoveryStatus(ctx context.Context, user, recovery string) (Rec
 	return ask[Recovery](ctx, c, event.VerbRecoveryStatus, again, event.RecoveryStatusRequest{User: user, Recovery: recovery})
 }
 
-// CancelRecovery stops a user's recovery: from a Session that the user is logged in with, or with the Code that every notice of it carries.
+// CancelRecovery stops a user's recovery: from its own Session, from another one in which the user has just entered the password, or with the Code that
+// every notice of it carries.
 type CancelRecovery struct {
-	User    string `json:"user"`
-	Session string `json:"session,omitzero"`
-	Code    string `json:"code,omitzero"`
-	Origin  Origin `json:"client,omitzero"`
+	User              string    `json:"user"`
+	Session           string    `json:"session,omitzero"`
+	Code              string    `json:"code,omitzero"`
+	Origin            Origin    `json:"client,omitzero"`
+	ReauthenticatedAt time.Time `json:"reauthenticated_at,omitzero"` // when the app last saw the password; needed in another session, without a code
 }
 
-// CancelRecovery stops a user's recovery. Errors: ErrUnknownRecovery, ErrWrongCode, ErrRateLimited, ErrLocked.
+// CancelRecovery stops a user's recovery. Errors: ErrUnknownRecovery, ErrReauthenticationRequired, ErrWrongCode, ErrRateLimited, ErrLocked.
 func (c *Client) CancelRecovery(ctx context.Context, r CancelRecovery) error {
 	_, err := ask[event.RecoveryCancelReply](ctx, c, event.VerbRecoveryCancel, once, r)
 	return err

@@ -94,7 +94,9 @@ type Origin struct {
 }
 
 // A Proof is what lets an act pass that weakens an account. Where the user has an active factor it needs both halves: ReauthenticatedAt within the
-// policy's time (five minutes at the most), and a Code or a Challenge.
+// policy's time (five minutes at the most), and a Code or a Challenge. Neither may come of what the password alone brings: within the policy's cooling-off a
+// new factor proves nothing while there is an older one, nor do backup codes that were shown again or renewed. That is ErrCoolingOff; the code is used up by
+// it.
 type Proof struct {
 	ReauthenticatedAt time.Time `json:"reauthenticated_at,omitzero"` // when the app last saw the password
 	Code              string    `json:"code,omitzero"`               // of a factor that the user has, or a backup code

@@ -25,6 +25,8 @@ type Owner struct {
 
 // Proof is what lets a weakening act pass. Reauthenticated says when the app last saw the password. Code is one from a factor that the user has, or a
 // backup code; Challenge names, in place of a code, a challenge that the same user has answered rightly in the same session. A challenge proves one act.
+// Neither may come of what the password alone brings: within the app's cooling-off a new factor proves nothing while there is an older one, of a challenge the
+// newest factor of its kind counts, and backup codes prove nothing after they were shown again or renewed. That is cooling_off; the code is used up by it.
 type Proof struct {
 	Reauthenticated string `json:"reauthenticated_at,omitzero"`
 	Code            string `json:"code,omitzero"`

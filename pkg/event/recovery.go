@@ -69,12 +69,13 @@ type RecoveryConfirmRequest struct {
 	Code     string `json:"code"`
 }
 
-// RecoveryBeginRequest begins a reset for a user who has lost their factors. It is answered by RecoveryReply.
+// RecoveryBeginRequest begins a reset for a user who has lost their factors, and has entered the password a moment ago. It is answered by RecoveryReply.
 type RecoveryBeginRequest struct {
 	Owner
-	Methods []string `json:"methods,omitzero"` // of email, phone, letter, none twice; all that the user has where none is named
-	Locale  string   `json:"locale,omitzero"`
-	Client  *Client  `json:"client,omitzero"`
+	Methods         []string `json:"methods,omitzero"` // of email, phone, letter, none twice; all that the user has where none is named
+	Locale          string   `json:"locale,omitzero"`
+	Client          *Client  `json:"client,omitzero"`
+	Reauthenticated string   `json:"reauthenticated_at,omitzero"`
 }
 
 // RecoveryReply is where a recovery stands. State is none where the user has none. It answers recovery.begin and .status, and support.
@@ -107,13 +108,15 @@ type RecoveryResendRequest struct {
 	Method   string `json:"method"`
 }
 
-// RecoveryProveRequest gives one proof. It is answered by RecoveryProveReply.
+// RecoveryProveRequest gives one proof. In another session than the recovery's it takes Reauthenticated, and with a right proof that session takes the
+// recovery over: it is the first proof of that one. It is answered by RecoveryProveReply.
 type RecoveryProveRequest struct {
-	Recovery string  `json:"recovery"`
-	Session  string  `json:"session"`
-	Method   string  `json:"method"` // email, phone, letter, passphrase or backup_code
-	Code     string  `json:"code"`   // or the passphrase
-	Client   *Client `json:"client,omitzero"`
+	Recovery        string  `json:"recovery"`
+	Session         string  `json:"session"`
+	Method          string  `json:"method"` // email, phone, letter, passphrase or backup_code
+	Code            string  `json:"code"`   // or the passphrase
+	Client          *Client `json:"client,omitzero"`
+	Reauthenticated string  `json:"reauthenticated_at,omitzero"`
 }
 
 // RecoveryProveReply is the verdict on a proof, and where the recovery stands after it.
@@ -133,13 +136,14 @@ type RecoveryStatusRequest struct {
 	Recovery string `json:"recovery,omitzero"`
 }
 
-// RecoveryCancelRequest stops a recovery: from a session of the user, or with the code that every notice of it carries. It is
-// answered by RecoveryCancelReply.
+// RecoveryCancelRequest stops a recovery: from its own session, from another one of the user with Reauthenticated, or with the code that every notice of it
+// carries. It is answered by RecoveryCancelReply.
 type RecoveryCancelRequest struct {
-	User    string  `json:"user"`
-	Session string  `json:"session,omitzero"`
-	Code    string  `json:"code,omitzero"`
-	Client  *Client `json:"client,omitzero"`
+	User            string  `json:"user"`
+	Session         string  `json:"session,omitzero"`
+	Code            string  `json:"code,omitzero"`
+	Client          *Client `json:"client,omitzero"`
+	Reauthenticated string  `json:"reauthenticated_at,omitzero"`
 }
 
 // RecoveryCancelReply confirms it.

@@ -112,7 +112,8 @@ func (r *RecoveryConfirmRequest) check() *otp.Problem {
 }
 
 func (r *RecoveryBeginRequest) check() *otp.Problem {
-	return first(r.Owner.check(), eachOnce("methods", r.Methods, recoveryMethods...), checkLocale("locale", r.Locale), r.Client.check("client"))
+	return first(r.Owner.check(), eachOnce("methods", r.Methods, recoveryMethods...), checkLocale("locale", r.Locale), r.Client.check("client"),
+		optionalTime("reauthenticated_at", r.Reauthenticated))
 }
 
 func (r *RecoveryResendRequest) check() *otp.Problem {
@@ -121,7 +122,7 @@ func (r *RecoveryResendRequest) check() *otp.Problem {
 
 func (r *RecoveryProveRequest) check() *otp.Problem {
 	return first(needUUID("recovery", &r.Recovery), needID("session", r.Session), oneOf("method", r.Method, recoveryProofs...), r.Client.check("client"),
-		r.checkCode())
+		optionalTime("reauthenticated_at", r.Reauthenticated), r.checkCode())
 }
 
 func (r *RecoveryProveRequest) checkCode() *otp.Problem {
@@ -139,7 +140,7 @@ func (r *RecoveryStatusRequest) check() *otp.Problem {
 }
 
 func (r *RecoveryCancelRequest) check() *otp.Problem {
-	p := first(needID("user", r.User), optionalID("session", r.Session), r.Client.check("client"))
+	p := first(needID("user", r.User), optionalID("session", r.Session), r.Client.check("client"), optionalTime("reauthenticated_at", r.Reauthenticated))
 	switch {
 	case p != nil:
 		return p

@@ -20,49 +20,54 @@ var (
 )
 
 // Complete adds to dir what a newer version of otpost needs and an older one has not made: folders of roles, keysets, and copies of keysets
-// for roles that did not hold them. No file that is there is touched. An empty or missing dir becomes what [Init] makes.
+// for roles that did not hold them. It returns the files that it made, below dir. No file that is there is touched. Where dir is missing or empty it returns
+// ErrNoKeys: new keys are [Init]'s to make, and whoever completes has old ones somewhere.
 //
 // It must be run where the folders of all roles are, and refuses elsewhere; nor does it make a keyset anew that every version has had. Either
 // would put a second key beside one that has sealed things already, and hide that until nobody can mend it. Cut short, it is mended by running
 // it again.
-func Complete(dir string) error {
+func Complete(dir string) (made []string, err error) {
 	dir = filepath.Clean(dir)
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
-		return Init(dir)
+		return nil, fmt.Errorf("keyring: %s: %w", dir, ErrNoKeys)
 	}
 	if err != nil {
-		return fmt.Errorf("keyring: %w", err)
+		return nil, fmt.Errorf("keyring: %w", err)
 	}
 	for _, role := range firstRoles {
 		if there, err := exists(filepath.Join(dir, string(role))); err != nil {
-			return fmt.Errorf("keyring: %w", err)
+			return nil, fmt.Errorf("keyring: %w", err)
 		} else if !there {
-			return fmt.Errorf("keyring: %s has no folder of role %s: keys are completed where the folders of all roles are", dir, role)
+			return nil, fmt.Errorf("keyring: %s has no folder of role %s: keys are completed where the folders of all roles are", dir, role)
 		}
 	}
 	var missing []gap
 	for _, k := range Keysets() {
 		gaps, err := findGaps(dir, k)
 		if err != nil {
-			return fmt.Errorf("keyring: keyset %s: %w", k, err)
+			return nil, fmt.Errorf("keyring: keyset %s: %w", k, err)
 		}
 		missing = append(missing, gaps...)
 	}
 	for _, g := range missing {
 		path := filepath.Join(dir, g.file)
 		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("keyring: %w", err)
+			return made, fmt.Errorf("keyring: %w", err)
 		}
 		if err := writePrivate(path, g.text); err != nil {
-			return fmt.Errorf("keyring: %w", err)
+			return made, fmt.Errorf("keyring: %w", err)
 		}
+		made = append(made, g.file)
 	}
 	if len(missing) == 0 {
-		return nil
+		return nil, nil
 	}
-	return syncDir(dir)
+	return made, syncDir(dir)
 }
+
+// ErrNoKeys says that there are no keysets where some were to be completed.
+var ErrNoKeys = errors.New("there are no keysets here")
 
 // A gap is a file that is to be there and is not.
 type gap struct {

@@ -62,7 +62,8 @@ func complete(t *testing.T, dir string) (made []string) {
 	if _, err := os.Stat(dir); err == nil {
 		before = contents(t, dir)
 	}
-	if err := keyring.Complete(dir); err != nil {
+	told, err := keyring.Complete(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
 	for name := range contents(t, dir) {
@@ -71,6 +72,10 @@ func complete(t *testing.T, dir string) (made []string) {
 		}
 	}
 	slices.Sort(made)
+	slices.Sort(told)
+	if !slices.Equal(told, made) {
+		t.Errorf("it says that it made %q, and made %q", told, made)
+	}
 	return made
 }
 
@@ -214,7 +219,7 @@ func TestCompleteRefuses(t *testing.T) {
 			dir := ofFirstVersion(t)
 			c.damage(t, dir)
 			before := contents(t, dir)
-			if err := keyring.Complete(dir); err == nil || !strings.Contains(err.Error(), c.want) {
+			if made, err := keyring.Complete(dir); len(made) > 0 || err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v; want an error with %q", err, c.want)
 			}
 			if !maps.Equal(contents(t, dir), before) {
@@ -224,11 +229,15 @@ func TestCompleteRefuses(t *testing.T) {
 	}
 }
 
-func TestCompleteOfNothingIsInit(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "keys")
-	complete(t, dir)
-	loadAll(t, dir)
-	if err := keyring.Init(dir); !errors.Is(err, keyring.ErrExists) {
-		t.Errorf("Init over it: %v", err)
+// Whoever names the wrong folder would get new keys that open nothing of what is there.
+func TestCompleteOfNothingMakesNothing(t *testing.T) {
+	empty := t.TempDir()
+	for _, dir := range []string{empty, filepath.Join(empty, "keys")} {
+		if made, err := keyring.Complete(dir); !errors.Is(err, keyring.ErrNoKeys) || len(made) > 0 {
+			t.Errorf("it made %q (%v)", made, err)
+		}
+	}
+	if left := contents(t, empty); len(left) > 0 {
+		t.Errorf("it left %v", left)
 	}
 }

@@ -73,21 +73,20 @@ func (p FactorPolicy) Check() error {
 	if err := p.TOTP.Check(); err != nil {
 		return fmt.Errorf("factor policy %w", err)
 	}
-	const minute, day = 60, 24 * 60 * 60
+	const day = 24 * time.Hour
 	for _, b := range [...]struct {
-		name   string
-		value  time.Duration
-		lo, hi int64 // seconds
+		name          string
+		value, lo, hi time.Duration
 	}{
-		{"ceremony_seconds", p.CeremonyLife, 2 * minute, 30 * minute},
-		{"reauth_seconds", p.ReauthWithin, minute, 5 * minute},
+		{"ceremony_seconds", p.CeremonyLife, 2 * time.Minute, 30 * time.Minute},
+		{"reauth_seconds", p.ReauthWithin, time.Minute, 5 * time.Minute},
 		{"cooling_off_seconds", p.CoolingOff, 0, 7 * day},
 		{"device_seconds", p.DeviceLife, 0, 90 * day},
-		{"device_grace_seconds", p.DeviceGrace, 5, 5 * minute},
+		{"device_grace_seconds", p.DeviceGrace, 5 * time.Second, 5 * time.Minute},
 		{"recovery_wait_seconds", p.RecoveryWait, 0, 7 * day},
 	} {
-		if s := int64(b.value / time.Second); b.value < 0 || s < b.lo || s > b.hi || b.value%time.Second != 0 {
-			return fmt.Errorf("factor policy %s: must be %d to %d whole seconds, not %s", b.name, b.lo, b.hi, b.value)
+		if err := checkSpan(b.value, b.lo, b.hi); err != nil {
+			return fmt.Errorf("factor policy %s: %w", b.name, err)
 		}
 	}
 	for _, b := range [...]struct {
@@ -150,6 +149,9 @@ func (p FactorPolicy) checkParty() error {
 	seen := map[string]bool{}
 	for _, o := range p.Origins {
 		host, ok := originHost(o)
+		if !ok && strings.HasPrefix(o, "http://") {
+			return fmt.Errorf("factor policy origins: %q must be of https; browsers allow http for localhost only", o)
+		}
 		if !ok {
 			return fmt.Errorf("factor policy origins: %q is not an origin such as https://shop.example, in lower case and without a path", o)
 		}

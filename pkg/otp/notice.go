@@ -2,7 +2,7 @@ package otp
 
 import "slices"
 
-// A Notice names what a user is told of over every confirmed address, and the app by an event. No notice carries a code that lets anybody in;
+// A Notice names what a user is told of over every confirmed email address and number, and the app by an event. No notice carries a code that lets anybody in;
 // those of a recovery carry one that stops it.
 type Notice string
 

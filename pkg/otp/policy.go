@@ -47,10 +47,8 @@ func (p Policy) Check() error {
 		unit          string
 	}{
 		{"digits", int64(p.Digits), MinDigits, MaxDigits, ""},
-		{"life", int64(p.Life / time.Second), 60, 600, " seconds"},
 		{"attempts", int64(p.Attempts), 1, 10, ""},
 		{"sends", int64(p.Sends), 1, 10, ""},
-		{"cooldown", int64(p.Cooldown / time.Second), 10, 600, " seconds"},
 		{"open-challenges", int64(p.OpenChallenges), 1, 10, ""},
 		{"totp-skew", int64(p.TOTPSkew), 0, 2, " steps"},
 	} {
@@ -58,8 +56,11 @@ func (p Policy) Check() error {
 			return fmt.Errorf("policy %s: must be %d to %d%s, not %d", b.name, b.lo, b.hi, b.unit, b.value)
 		}
 	}
-	if p.Life%time.Second != 0 || p.Cooldown%time.Second != 0 {
-		return fmt.Errorf("policy life and cooldown: must be whole seconds")
+	if err := checkSpan(p.Life, time.Minute, 10*time.Minute); err != nil {
+		return fmt.Errorf("policy life: %w", err)
+	}
+	if err := checkSpan(p.Cooldown, 10*time.Second, 10*time.Minute); err != nil {
+		return fmt.Errorf("policy cooldown: %w", err)
 	}
 	if len(p.Channels) == 0 {
 		return fmt.Errorf("policy channels: must name at least one of %s", kindList())
@@ -78,6 +79,29 @@ func (p Policy) Check() error {
 		return fmt.Errorf("policy no-factor: must be skip or refuse, not %q", string(p.NoFactor))
 	}
 	return p.Factors.Check()
+}
+
+// checkSpan checks a setting that is a time of whole seconds, bounds included.
+func checkSpan(d, lo, hi time.Duration) error {
+	switch {
+	case d < lo || d > hi:
+		return fmt.Errorf("must be %s to %s, not %s", ShortDuration(lo), ShortDuration(hi), ShortDuration(d))
+	case d%time.Second != 0:
+		return fmt.Errorf("must be whole seconds, not %s", ShortDuration(d))
+	}
+	return nil
+}
+
+// ShortDuration writes a time as people do, and as a setting takes it, without units that are zero: 5m, not 5m0s, and 24h, not 24h0m0s.
+func ShortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
 }
 
 func kindList() string {

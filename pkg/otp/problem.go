@@ -29,7 +29,7 @@ const (
 	WrongCode          Reason = "wrong_code"                // the code does not fit; it has counted against the account
 	NotAllowed         Reason = "not_allowed"               // the app's policy does not allow it
 	LastFactor         Reason = "last_factor"               // the user's last one: to remove it is to deactivate, a request of its own
-	CoolingOff         Reason = "cooling_off"               // the factor is too new to be the only one; see retry_after
+	CoolingOff         Reason = "cooling_off"               // too new to be the only factor, or to prove a weakening act; see retry_after
 	ApprovalRequired   Reason = "approval_required"         // a second support agent must approve first
 	Conflict           Reason = "conflict"                  // something else was quicker, or is there already; look again, then ask again
 	TooMany            Reason = "too_many"                  // the user has as many as the policy allows

@@ -70,7 +70,7 @@ type RecoveryState string
 const (
 	RecoveryApproval  RecoveryState = "approval"  // begun by support; a second agent has to approve it before anything is sent
 	RecoveryProving   RecoveryState = "proving"   // proofs are being given
-	RecoveryWaiting   RecoveryState = "waiting"   // proven; takes effect after the waiting time, in which every contact can cancel it
+	RecoveryWaiting   RecoveryState = "waiting"   // proven; takes effect after the waiting time, in which whoever was told can cancel it
 	RecoveryCompleted RecoveryState = "completed" // factors, devices and backup codes are void
 	RecoveryCancelled RecoveryState = "cancelled" // by the user, the app, support, or whoever had the code that cancels
 	RecoveryExpired   RecoveryState = "expired"   // not approved or not proven in time

@@ -56,7 +56,7 @@ func (d *DB) act(ctx context.Context, now time.Time, a Account, fn func(*Act) er
 	return events, nil
 }
 
-// View runs fn in one transaction that holds nothing and writes nothing; an unknown user stays unknown.
+// View runs fn in one transaction that holds nothing and writes nothing but lines of the audit; an unknown user stays unknown.
 func (s *Enrolments) View(ctx context.Context, now time.Time, a Account, fn func(*Act) error) error {
 	return s.db.tx(ctx, "view", func(tx *sqlx.Tx) error {
 		act := &Act{Who: a, Now: now, ctx: ctx, tx: tx}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,7 +32,8 @@ func insertAudit(ctx context.Context, tx *sqlx.Tx, e AuditEntry) error {
 	if len(detail) == 0 || string(detail) == "null" { // a map without entries
 		detail = []byte("{}")
 	}
-	if _, err := tx.ExecContext(ctx, query("audit_add"), e.At, e.AppID, e.User, e.Actor, e.Action, null(e.Factor), null(e.Session), null(e.IP), string(detail)); err != nil {
+	if _, err := tx.ExecContext(ctx, query("audit_add"), e.At, e.AppID, e.User, e.Actor, e.Action, null(e.Factor), null(e.Session),
+		null(e.IP), string(detail)); err != nil {
 		return fmt.Errorf("write audit: %w", err)
 	}
 	return nil
@@ -51,6 +53,18 @@ func NewAudits(db *DB) *Audits { return &Audits{db} }
 
 // Of returns up to limit lines about a user after the line with the given number, oldest first. users are the user's digest under each key.
 func (s *Audits) Of(ctx context.Context, app int, users []uuid.UUID, after int64, limit int) ([]AuditEntry, error) {
+	return s.lines(ctx, "audit_of", app, users, after, limit)
+}
+
+// Before returns the last limit lines about a user before the line with the given number, or of all where it is 0, oldest first. users are the user's digest
+// under each key.
+func (s *Audits) Before(ctx context.Context, app int, users []uuid.UUID, before int64, limit int) ([]AuditEntry, error) {
+	lines, err := s.lines(ctx, "audit_before", app, users, before, limit)
+	slices.Reverse(lines)
+	return lines, err
+}
+
+func (s *Audits) lines(ctx context.Context, statement string, app int, users []uuid.UUID, number int64, limit int) ([]AuditEntry, error) {
 	var rows []struct {
 		ID      int64         `db:"id"`
 		At      time.Time     `db:"at"`
@@ -63,7 +77,7 @@ func (s *Audits) Of(ctx context.Context, app int, users []uuid.UUID, after int64
 		Role    string        `db:"role"`
 		Detail  []byte        `db:"detail"`
 	}
-	if err := s.db.x.SelectContext(ctx, &rows, query("audit_of"), app, pq.Array(users), after, limit); err != nil {
+	if err := s.db.x.SelectContext(ctx, &rows, query(statement), app, pq.Array(users), number, limit); err != nil {
 		return nil, fmt.Errorf("read audit: %w", err)
 	}
 	out := make([]AuditEntry, len(rows))

@@ -110,7 +110,15 @@ func (a *Act) EndCeremony(id uuid.UUID, state string) error {
 }
 
 // CancelCeremonies ends every open ceremony of the user.
-func (a *Act) CancelCeremonies() error {
-	_, err := a.exec("ceremonies_cancel", a.Who.AppID, a.Who.User, a.Now)
+func (a *Act) CancelCeremonies() error { return a.cancelCeremonies("", "") }
+
+// CancelCeremoniesOf ends those of one session.
+func (a *Act) CancelCeremoniesOf(session string) error { return a.cancelCeremonies(session, "") }
+
+// CancelCeremoniesBut ends those of all other sessions.
+func (a *Act) CancelCeremoniesBut(session string) error { return a.cancelCeremonies("", session) }
+
+func (a *Act) cancelCeremonies(only, but string) error {
+	_, err := a.exec("ceremonies_cancel", a.Who.AppID, a.Who.User, a.Now, nullText(only), nullText(but))
 	return err
 }

@@ -163,30 +163,36 @@ func (s *Challenges) Status(ctx context.Context, appID int, id uuid.UUID) (Chall
 }
 
 func (s *Challenges) deliveries(ctx context.Context, id uuid.UUID) ([]Delivery, error) {
-	var rows []struct {
-		Attempt   int       `db:"attempt"`
-		Channel   string    `db:"channel"`
-		State     string    `db:"state"`
-		Mask      string    `db:"mask"`
-		Provider  string    `db:"provider"`
-		Reference string    `db:"reference"`
-		Reason    string    `db:"reason"`
-		Tries     int       `db:"tries"`
-		Unsure    int       `db:"unsure"`
-		CreatedAt time.Time `db:"created_at"`
-		UpdatedAt time.Time `db:"updated_at"`
-	}
+	var rows []deliveryRow
 	if err := s.db.x.SelectContext(ctx, &rows, query("deliveries_of"), id); err != nil {
 		return nil, fmt.Errorf("read deliveries: %w", err)
 	}
 	out := make([]Delivery, len(rows))
 	for i, r := range rows {
-		out[i] = Delivery{
-			Number: r.Attempt, Channel: otp.Channel(r.Channel), State: otp.DeliveryState(r.State), Mask: r.Mask, Provider: r.Provider,
-			Reference: r.Reference, Reason: r.Reason, Tries: r.Tries, Unsure: r.Unsure, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
-		}
+		out[i] = r.delivery()
 	}
 	return out, nil
+}
+
+type deliveryRow struct {
+	Attempt   int       `db:"attempt"`
+	Channel   string    `db:"channel"`
+	State     string    `db:"state"`
+	Mask      string    `db:"mask"`
+	Provider  string    `db:"provider"`
+	Reference string    `db:"reference"`
+	Reason    string    `db:"reason"`
+	Tries     int       `db:"tries"`
+	Unsure    int       `db:"unsure"`
+	CreatedAt time.Time `db:"created_at"`
+	UpdatedAt time.Time `db:"updated_at"`
+}
+
+func (r deliveryRow) delivery() Delivery {
+	return Delivery{
+		Number: r.Attempt, Channel: otp.Channel(r.Channel), State: otp.DeliveryState(r.State), Mask: r.Mask, Provider: r.Provider,
+		Reference: r.Reference, Reason: r.Reason, Tries: r.Tries, Unsure: r.Unsure, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+	}
 }
 
 // A Resend is one more send that was granted.

@@ -167,6 +167,9 @@ func TestConstraintsRefuseBadRowsOfFactors(t *testing.T) {
 		{"ceremonies_end_has_time", "UPDATE ceremonies SET state = 'confirmed'"},
 		{"hardware_tokens_kind_known", "INSERT INTO hardware_tokens (id, app_id, kind, serial, sealed, imported_at) SELECT gen_random_uuid(), id, 'sms', '1', '', now() FROM apps"},
 		{"hardware_tokens_counter_bounds", "INSERT INTO hardware_tokens (id, app_id, kind, serial, sealed, counter, imported_at) SELECT gen_random_uuid(), id, 'hotp', '1', '', -2, now() FROM apps"},
+		{"hardware_tokens_assigned_whole", "INSERT INTO hardware_tokens (id, app_id, kind, serial, sealed, factor_id, imported_at) SELECT gen_random_uuid(), id, 'hotp', '1', '', gen_random_uuid(), now() FROM apps"},
+		{"hardware_tokens_factor_once", "INSERT INTO hardware_tokens (id, app_id, kind, serial, sealed, factor_id, assigned_at, imported_at) " +
+			"SELECT gen_random_uuid(), apps.id, 'hotp', s, '', factors.id, now(), now() FROM apps, factors, unnest('{1,2}'::text[]) AS s"},
 		{"backup_codes_digest_length", "UPDATE backup_codes SET digest = 'short'"},
 		{"backup_codes_position", "INSERT INTO backup_codes SELECT app_id, user_id, sha256(digest), position, sealed, NULL, created_at FROM backup_codes"},
 		{"devices_life_bound", "UPDATE devices SET expires_at = created_at + interval '91 days'"},
@@ -180,6 +183,8 @@ func TestConstraintsRefuseBadRowsOfFactors(t *testing.T) {
 		{"recoveries_end_has_time", "UPDATE recoveries SET state = 'cancelled'"},
 		{"recoveries_waiting_has_time", "UPDATE recoveries SET state = 'waiting', proofs = '{email,phone}'"},
 		{"recoveries_two_proofs", "UPDATE recoveries SET state = 'waiting', effective_at = now(), proofs = '{email}'"},
+		{"recoveries_two_proofs", "UPDATE recoveries SET state = 'waiting', effective_at = now(), proofs = '{email,email}'"},
+		{"recoveries_two_proofs", "UPDATE recoveries SET state = 'waiting', effective_at = now(), proofs = '{passphrase,backup_code}'"},
 		{"recoveries_second_agent", "UPDATE recoveries SET begun_by = 'ann', approved_by = 'ann'"},
 		{"recoveries_attempts_bound", "UPDATE recoveries SET attempts = max_attempts + 1"},
 		{"recoveries_proofs_known", "UPDATE recoveries SET proofs = '{totp}'"},
@@ -197,12 +202,12 @@ func TestConstraintsRefuseBadRowsOfFactors(t *testing.T) {
 	}
 }
 
-// The deliveries of challenges and of enrolment are apart; only the channels' workers, who send both, see both.
+// The deliveries of challenges and of enrolment are apart; the channels' workers, who send both, see both, and enrolment what is queued of challenges.
 func TestEachPurposeHasItsOwnDeliveries(t *testing.T) {
 	b := newBench(t)
 	p := people(b, "u")
 	for role, want := range map[string][2]int64{ // rows of challenges, rows of enrolment
-		"challenge": {1, 0}, "enrolment": {0, 1}, "sms": {1, 0}, "letter": {0, 1}, "email": {0, 0}, "verification": {1, 0},
+		"challenge": {1, 0}, "enrolment": {1, 1}, "sms": {1, 0}, "letter": {0, 1}, "email": {0, 0}, "verification": {1, 0},
 	} {
 		db := b.db.SQL(role)
 		for i, id := range []uuid.UUID{p.challenge, p.message} {
@@ -211,7 +216,7 @@ func TestEachPurposeHasItsOwnDeliveries(t *testing.T) {
 				t.Errorf("%s sees %d of delivery %d, %v; want %d", role, n, i, err, want[i])
 			}
 			set := "state = 'failed'"
-			if role == "verification" {
+			if role == "verification" || role == "enrolment" && i == 0 { // they withdraw what is queued, and see no more
 				set = "state = 'expired'"
 			}
 			tx, err := db.BeginTx(t.Context(), nil)

@@ -1,11 +1,14 @@
 package postgres
 
 import (
+	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 
 	"github.com/otpost/otpost/pkg/otp"
@@ -22,7 +25,9 @@ type Profile struct {
 	Locale      string
 	Country     string
 	Region      string
-	Passphrase  string // in PHC form; empty for none
+	Passphrase  string    // in PHC form; empty for none
+	CodesShown  time.Time // when the backup codes were last shown again or renewed; zero for never, or for codes that are new
+	CreatedAt   time.Time // zero where nothing is known of the user
 }
 
 // Profile returns what is known of the user; the zero Profile where nothing is.
@@ -36,13 +41,15 @@ func (a *Act) Profile() (Profile, error) {
 		Country     string         `db:"country"`
 		Region      string         `db:"region"`
 		Passphrase  sql.NullString `db:"passphrase"`
+		CodesShown  sql.NullTime   `db:"codes_shown_at"`
+		CreatedAt   time.Time      `db:"created_at"`
 	}
 	if _, err := a.find(&r, "profile_read", a.Who.AppID, a.Who.User); err != nil {
 		return Profile{}, err
 	}
 	p := Profile{
 		Epoch: r.Epoch, ActivatedAt: nullTime(r.ActivatedAt), Preferred: r.Preferred.UUID, Locale: r.Locale, Country: r.Country, Region: r.Region,
-		Passphrase: r.Passphrase.String,
+		Passphrase: r.Passphrase.String, CodesShown: nullTime(r.CodesShown), CreatedAt: r.CreatedAt,
 	}
 	for _, k := range r.Fallbacks {
 		p.Fallbacks = append(p.Fallbacks, otp.FactorKind(k))
@@ -50,7 +57,13 @@ func (a *Act) Profile() (Profile, error) {
 	return p, nil
 }
 
-// SetProfile stores all of it but the epoch, which only RaiseEpoch changes.
+// CodesShown notes when the backup codes were shown again or renewed; the zero time stands for codes that nobody was shown but with their first factor.
+func (a *Act) CodesShown(at time.Time) error {
+	_, err := a.exec("codes_shown", a.Who.AppID, a.Who.User, nullable(at), a.Now)
+	return err
+}
+
+// SetProfile stores all of it but the epoch, which only RaiseEpoch changes, when codes were shown, and when the user was new.
 func (a *Act) SetProfile(p Profile) error {
 	_, err := a.exec("profile_write", a.Who.AppID, a.Who.User, nullable(p.ActivatedAt), uuid.NullUUID{UUID: p.Preferred, Valid: p.Preferred != uuid.Nil},
 		texts(p.Fallbacks), p.Locale, p.Country, p.Region, nullText(p.Passphrase), a.Now)
@@ -82,6 +95,7 @@ type OwnedFactor struct {
 	CreatedAt  time.Time
 	LastUsedAt time.Time
 	RemovedAt  time.Time
+	Session    string // that proved it; empty for one that the operator has entered
 }
 
 type ownedRow struct {
@@ -102,6 +116,7 @@ type ownedRow struct {
 	CreatedAt  time.Time      `db:"created_at"`
 	LastUsedAt sql.NullTime   `db:"last_used_at"`
 	RemovedAt  sql.NullTime   `db:"removed_at"`
+	Session    string         `db:"session"`
 }
 
 func (r ownedRow) factor() OwnedFactor {
@@ -109,7 +124,7 @@ func (r ownedRow) factor() OwnedFactor {
 		ID: r.ID, Kind: otp.FactorKind(r.Kind), State: otp.FactorState(r.State), Label: r.Label, Sealed: r.Sealed, Mask: r.Mask,
 		Algorithm: r.Algorithm.String, Digits: int(r.Digits.Int64), Period: int(r.Period.Int64), Last: r.LastStep, PublicID: r.PublicID.String,
 		Credential: r.Credential, SignCount: uint32(r.SignCount), AloneAfter: nullTime(r.AloneAfter), //nolint:gosec // written as one
-		CreatedAt: r.CreatedAt, LastUsedAt: nullTime(r.LastUsedAt), RemovedAt: nullTime(r.RemovedAt),
+		CreatedAt: r.CreatedAt, LastUsedAt: nullTime(r.LastUsedAt), RemovedAt: nullTime(r.RemovedAt), Session: r.Session,
 	}
 }
 
@@ -136,7 +151,7 @@ func (a *Act) AddFactor(f OwnedFactor) error {
 		sealed = []byte{}
 	}
 	_, err := a.exec("factor_add", f.ID, a.Who.AppID, a.Who.User, string(f.Kind), string(f.State), f.Label, sealed, f.Mask, nullText(f.Algorithm),
-		nullNumber(f.Digits), nullNumber(f.Period), f.Last, nullText(f.PublicID), f.Credential, int64(f.SignCount), nullable(f.AloneAfter), a.Now)
+		nullNumber(f.Digits), nullNumber(f.Period), f.Last, nullText(f.PublicID), f.Credential, int64(f.SignCount), nullable(f.AloneAfter), a.Now, f.Session)
 	switch Constraint(err) {
 	case "factors_public_id_once", "factors_pkey":
 		return ErrTaken
@@ -156,10 +171,46 @@ func (a *Act) RenameFactor(id uuid.UUID, label string) (bool, error) {
 	return n == 1, err
 }
 
-// SpendProof spends a challenge that was verified by the user in the session since a time, on an act. It serves once.
-func (a *Act) SpendProof(challenge uuid.UUID, session string, since time.Time) (bool, error) {
-	n, err := a.exec("proof_spend", challenge, a.Who.AppID, a.Who.User, session, since, a.Now)
-	return n == 1, err
+// SpendProof spends a challenge that was verified by the user in the session since a time, on an act, and returns what kind of factor it was verified with.
+// It serves once.
+func (a *Act) SpendProof(challenge uuid.UUID, session string, since time.Time) (kind otp.FactorKind, ok bool, err error) {
+	var r struct {
+		Kind string `db:"kind"`
+	}
+	ok, err = a.find(&r, "proof_spend", challenge, a.Who.AppID, a.Who.User, session, since, a.Now)
+	return otp.FactorKind(r.Kind), ok, err
+}
+
+// VoidChallenges ends the user's open challenges as cancelled, takes back their codes that have not gone out, and returns what the app must hear of.
+func (a *Act) VoidChallenges() ([]OpenChallenge, error) {
+	ended, err := voidChallenges(a.ctx, a.tx, a.Now, []Account{a.Who}, nil)
+	return ended[a.Who], err
+}
+
+// voidChallenges ends the open challenges of users but those to be kept. The users' accounts must be held: no further one can be opened meanwhile.
+func voidChallenges(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Account, keep []uuid.UUID) (map[Account][]OpenChallenge, error) {
+	apps, names := accountArrays(users)
+	kept := make(pq.StringArray, len(keep)) // not nil: an array that is NULL excludes everything
+	for i, id := range keep {
+		kept[i] = id.String()
+	}
+	var rows []struct {
+		AppID   int       `db:"app_id"`
+		User    string    `db:"user_id"`
+		ID      uuid.UUID `db:"id"`
+		Session string    `db:"session"`
+		Login   string    `db:"login"`
+	}
+	if err := tx.SelectContext(ctx, &rows, query("challenges_void"), apps, names, now, oldestOpen(now), newestOpen(now), kept); err != nil {
+		return nil, fmt.Errorf("void challenges: %w", err)
+	}
+	out := make(map[Account][]OpenChallenge, len(users))
+	ids := make([]uuid.UUID, len(rows))
+	for i, r := range rows {
+		k := Account{r.AppID, r.User}
+		ids[i], out[k] = r.ID, append(out[k], OpenChallenge{ID: r.ID, Session: r.Session, Login: r.Login})
+	}
+	return out, withdraw(ctx, tx, now, ids, string(otp.Cancelled))
 }
 
 // A HardwareToken is one that the operator has imported.
@@ -204,8 +255,8 @@ func (a *Act) token(statement string, key ...any) (t HardwareToken, found bool, 
 	}, found, err
 }
 
-// TakeToken marks a token as somebody's and tells whether it was free.
-func (a *Act) TakeToken(id uuid.UUID) (bool, error) {
-	n, err := a.exec("token_take", id, a.Who.AppID, a.Now)
+// TakeToken marks a token as the given factor, which has proven it with the value of a counter, and tells whether it was free and the value good still.
+func (a *Act) TakeToken(id, factor uuid.UUID, counter int64) (bool, error) {
+	n, err := a.exec("token_take", id, a.Who.AppID, a.Now, factor, counter)
 	return n == 1, err
 }

@@ -46,6 +46,7 @@ type StoredFactor struct {
 	Label      string
 	State      string
 	Mask       string
+	Serial     string // of a hardware token
 	CreatedAt  time.Time
 	LastUsedAt time.Time // zero for never
 }
@@ -124,6 +125,7 @@ func (s *Factors) List(ctx context.Context, a Account) ([]StoredFactor, error) {
 		Label      string       `db:"label"`
 		State      string       `db:"state"`
 		Mask       string       `db:"mask"`
+		Serial     string       `db:"serial"`
 		CreatedAt  time.Time    `db:"created_at"`
 		LastUsedAt sql.NullTime `db:"last_used_at"`
 	}
@@ -133,7 +135,8 @@ func (s *Factors) List(ctx context.Context, a Account) ([]StoredFactor, error) {
 	out := make([]StoredFactor, len(rows))
 	for i, r := range rows {
 		out[i] = StoredFactor{
-			ID: r.ID, Kind: otp.FactorKind(r.Kind), Label: r.Label, State: r.State, Mask: r.Mask, CreatedAt: r.CreatedAt, LastUsedAt: nullTime(r.LastUsedAt),
+			ID: r.ID, Kind: otp.FactorKind(r.Kind), Label: r.Label, State: r.State, Mask: r.Mask, Serial: r.Serial, CreatedAt: r.CreatedAt,
+			LastUsedAt: nullTime(r.LastUsedAt),
 		}
 	}
 	return out, nil

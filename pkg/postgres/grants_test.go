@@ -86,23 +86,25 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 				"SELECT * FROM outbox", "DELETE FROM apps", "DELETE FROM accounts", "INSERT INTO accounts (app_id, user_id, touched_at) VALUES (1, 'x', now())",
 				"SELECT passphrase FROM users", "UPDATE users SET passphrase = ''", "SELECT nonce FROM recoveries", "SELECT key_id FROM recoveries", "UPDATE recoveries SET state = 'waiting'",
 				"SELECT sealed FROM backup_codes", "SELECT digest FROM backup_codes", "DELETE FROM backup_codes", "SELECT * FROM device_tokens", "UPDATE devices SET revoked_at = now()",
-				"SELECT * FROM messages", "SELECT * FROM ceremonies", "UPDATE contacts SET sealed = ''", "SELECT otpost_erase_user(1, 'u')", "INSERT INTO audit (role) VALUES ('otpost_enrolment')",
+				"SELECT * FROM messages", "SELECT sealed FROM messages", "SELECT nonce FROM messages", "SELECT key_id FROM messages", "SELECT notice FROM messages", "DELETE FROM messages",
+				"SELECT * FROM ceremonies", "SELECT material FROM ceremonies", "SELECT session FROM ceremonies", "UPDATE ceremonies SET state = 'confirmed'", "SELECT * FROM notices", "UPDATE contacts SET sealed = ''", "SELECT otpost_erase_user(1, 'u')", "INSERT INTO audit (role) VALUES ('otpost_enrolment')",
 				"SELECT otpost_drop_partitions(now() - interval '2 days')",
 			},
 			allowed: []string{
 				"SELECT id, state, mask_sms FROM challenges", "SELECT * FROM deliveries", "SELECT * FROM factors", "SELECT * FROM accounts",
 				"SELECT * FROM audit", "SELECT * FROM devices", "SELECT * FROM hardware_tokens", "SELECT id, state, begun_by, proofs FROM recoveries", "SELECT epoch, country FROM users",
-				"SELECT position, used_at FROM backup_codes",
+				"SELECT position, used_at FROM backup_codes", "SELECT id, kind, state, mask, sends FROM ceremonies", "SELECT id, purpose, mask, code_id FROM messages",
+				"SELECT * FROM recovery_codes",
 			},
 		},
 		"enrolment": {
 			denied: []string{
 				"SELECT nonce FROM challenges", "SELECT key_id FROM challenges", "SELECT digits FROM challenges", "SELECT to_sms FROM challenges", "SELECT to_email FROM challenges",
 				"SELECT mask_sms FROM challenges", "SELECT amount FROM challenges", "SELECT last_request FROM challenges", "SELECT attempts FROM challenges",
-				"UPDATE challenges SET state = 'verified'", "UPDATE challenges SET ended_at = now()", "DELETE FROM challenges", "INSERT INTO challenges (id) SELECT gen_random_uuid()",
+				"UPDATE challenges SET expires_at = expires_at", "UPDATE challenges SET last_factor = 'totp'", "DELETE FROM challenges", "INSERT INTO challenges (id) SELECT gen_random_uuid()",
 				"SELECT * FROM logins", "DELETE FROM accounts", "UPDATE apps SET attempts = 10", "INSERT INTO apps (name) VALUES ('mine')",
 				"INSERT INTO accounts (app_id, user_id, failures, touched_at) VALUES (1, 'x', 0, now())", "INSERT INTO hardware_tokens (serial) VALUES ('1')",
-				"UPDATE hardware_tokens SET sealed = ''", "DELETE FROM hardware_tokens", "INSERT INTO devices (label) VALUES ('')", "UPDATE devices SET expires_at = expires_at",
+				"UPDATE hardware_tokens SET sealed = ''", "UPDATE hardware_tokens SET serial = ''", "DELETE FROM hardware_tokens", "INSERT INTO devices (label) VALUES ('')", "UPDATE devices SET expires_at = expires_at",
 				"UPDATE devices SET epoch = epoch", "INSERT INTO device_tokens (issued_at) VALUES (now())", "SELECT digest FROM device_tokens", "UPDATE device_tokens SET replaced_at = NULL",
 				"INSERT INTO webauthn_sessions (challenge_id) VALUES (gen_random_uuid())", "SELECT data FROM webauthn_sessions", "DELETE FROM users", "SELECT * FROM audit",
 				"INSERT INTO audit (role) VALUES ('otpost_verification')", "UPDATE deliveries SET purpose = 'challenge'", "UPDATE deliveries SET channel = 'sms'",
@@ -111,9 +113,10 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 				"SELECT otpost_ensure_partitions(now(), 2)", "SELECT otpost_drop_partitions(now() - interval '2 days')", "SELECT * FROM " + partition, "CREATE TABLE mine ()",
 			},
 			allowed: []string{
-				"SELECT id, session, state, ended_at, last_factor FROM challenges", "SELECT * FROM apps", "UPDATE accounts SET failures = 1", "UPDATE factors SET state = 'suspended'",
+				"SELECT id, session, login, state, expires_at, ended_at, last_factor FROM challenges", "SELECT * FROM apps", "UPDATE accounts SET failures = 1", "UPDATE factors SET state = 'suspended'",
 				"SELECT * FROM users FOR UPDATE", "SELECT * FROM ceremonies FOR UPDATE", "SELECT * FROM recoveries FOR UPDATE", "SELECT * FROM recovery_codes FOR UPDATE",
 				"SELECT * FROM contacts", "SELECT * FROM messages", "SELECT * FROM notices FOR UPDATE SKIP LOCKED", "DELETE FROM notices", "SELECT * FROM hardware_tokens FOR UPDATE",
+				"UPDATE hardware_tokens SET assigned_at = NULL, factor_id = NULL, counter = counter",
 				"UPDATE devices SET revoked_at = now(), revoke_reason = 'factors_changed'", "DELETE FROM devices", "DELETE FROM backup_codes", "DELETE FROM factors",
 				"SELECT * FROM deliveries", "SELECT * FROM outbox", "DELETE FROM webauthn_sessions WHERE expires_at < now()", "SELECT otpost_erase_user(0, 'nobody')",
 				"INSERT INTO used_proofs (challenge_id, used_at) VALUES (gen_random_uuid(), now()) ON CONFLICT DO NOTHING",
@@ -159,6 +162,44 @@ func TestTheChallengeRoleGivesNoVerdict(t *testing.T) {
 		if _, err := b.db.SQL("verification").ExecContext(t.Context(), "UPDATE challenges SET state = $2, ended_at = now() WHERE id = $1", own, state); err != nil {
 			t.Errorf("the verification worker may not: %v", err)
 		}
+	}
+}
+
+// The enrolment worker ends what was opened for factors that are gone, and does nothing else to a challenge or to its deliveries.
+func TestTheEnrolmentRoleOnlyCancels(t *testing.T) {
+	b := newBench(t)
+	db := b.db.SQL("enrolment")
+	id, over := b.issued("u", "a"), b.issued("u", "b")
+	b.db.Exec(t, "UPDATE challenges SET state = 'verified', ended_at = now() WHERE id = $1", over)
+	for _, state := range []string{"verified", "expired", "exhausted", "superseded", "locked", "undeliverable"} {
+		_, err := db.ExecContext(t.Context(), "UPDATE challenges SET state = $2, ended_at = now() WHERE id = $1", id, state)
+		if !refusedBy(err, "challenges_cancel_of_role") && !refusedBy(err, "challenges_verdict_of_role") {
+			t.Errorf("it ended one as %s: %v", state, err)
+		}
+	}
+	for _, statement := range []string{
+		"UPDATE challenges SET ended_at = ended_at WHERE id = $1", "UPDATE challenges SET ended_at = now() + interval '1 min' WHERE id = $1",
+		"UPDATE challenges SET state = 'cancelled' WHERE id = $1", "UPDATE challenges SET state = 'open', ended_at = NULL WHERE id = $1",
+	} {
+		if _, err := db.ExecContext(t.Context(), statement, over); err == nil {
+			t.Errorf("of one that has ended it may %s", statement)
+		}
+	}
+	b.wantState(id, otp.Open)
+	if affected(t, db, "UPDATE challenges SET state = 'cancelled', ended_at = now() WHERE id = $1", id) != 1 {
+		t.Error("it cannot cancel")
+	}
+	b.wantState(id, otp.Cancelled)
+	for _, state := range []string{"sending", "accepted", "failed"} {
+		if _, err := db.ExecContext(t.Context(), "UPDATE deliveries SET state = $2 WHERE challenge_id = $1", id, state); err == nil {
+			t.Errorf("made a login's delivery %s", state)
+		}
+	}
+	if affected(t, db, "UPDATE deliveries SET state = 'expired', reason = 'over', updated_at = now() WHERE challenge_id = $1", id) != 1 {
+		t.Error("it cannot withdraw what is queued")
+	}
+	if affected(t, db, "DELETE FROM deliveries WHERE challenge_id = $1", id) != 0 {
+		t.Error("it deletes a login's delivery")
 	}
 }
 

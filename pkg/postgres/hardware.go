@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,7 +21,7 @@ import (
 
 // A NewToken is a hardware token to be imported. Sealed is its secret, bound to the app and the token's id, and to no user.
 type NewToken struct {
-	ID        uuid.UUID // also of the factor that it becomes
+	ID        uuid.UUID // also of the factor that is imported with it
 	Kind      otp.FactorKind
 	Serial    string
 	Sealed    []byte
@@ -118,7 +120,7 @@ type StoredToken struct {
 	Kind       otp.FactorKind
 	Serial     string
 	PublicID   string
-	AssignedAt time.Time // zero for one that nobody has had yet
+	AssignedAt time.Time // zero for a free one
 	ImportedAt time.Time
 }
 
@@ -142,4 +144,66 @@ func (s *Factors) Tokens(ctx context.Context, app int) ([]StoredToken, error) {
 		}
 	}
 	return out, nil
+}
+
+// What Release refuses.
+var (
+	ErrNoToken   = errors.New("there is no such token")
+	ErrTokenFree = errors.New("the token is free already")
+	ErrTokenHeld = errors.New("the token is a factor still")
+)
+
+// Release takes a token back whose factor was removed, for the next user. Of hotp and yubikey it is free again, and no value that the factor has accepted
+// is good for the next one. A time-based token cannot be enrolled by its serial number, so it is forgotten and may be imported anew. It returns ErrNoToken,
+// ErrTokenFree, or ErrTokenHeld where the factor is not removed.
+func (s *Factors) Release(ctx context.Context, now time.Time, app int, kind otp.FactorKind, serial string) error {
+	return s.db.tx(ctx, "release token", func(tx *sqlx.Tx) error {
+		var t struct {
+			ID     uuid.UUID     `db:"id"`
+			Factor uuid.NullUUID `db:"factor_id"`
+		}
+		switch err := tx.GetContext(ctx, &t, query("token_hold"), app, string(kind), serial); {
+		case missing(err):
+			return ErrNoToken
+		case err != nil:
+			return fmt.Errorf("lock token: %w", err)
+		case !t.Factor.Valid:
+			return ErrTokenFree
+		}
+		var f struct {
+			State string `db:"state"`
+			Last  int64  `db:"last_step"`
+		}
+		switch err := tx.GetContext(ctx, &f, query("token_factor"), t.Factor.UUID); {
+		case missing(err): // the janitor was there, and the token has the counter
+			f.Last = -1
+		case err != nil:
+			return fmt.Errorf("look for the token's factor: %w", err)
+		case f.State != string(otp.FactorRemoved):
+			return ErrTokenHeld
+		}
+		var err error
+		if kind == otp.FactorTOTP {
+			_, err = tx.ExecContext(ctx, query("token_forget"), t.ID)
+		} else {
+			_, err = tx.ExecContext(ctx, query("token_release"), t.ID, f.Last)
+		}
+		if err != nil {
+			return fmt.Errorf("update token: %w", err)
+		}
+		return auditRelease(ctx, tx, now, app, t.Factor.UUID, kind, serial)
+	})
+}
+
+// auditRelease writes the line under whoever had the token. The audit itself knows whose the factor was, also where the factor or the user are gone.
+func auditRelease(ctx context.Context, tx *sqlx.Tx, now time.Time, app int, factor uuid.UUID, kind otp.FactorKind, serial string) error {
+	var user uuid.UUID // nobody, where no line tells
+	if err := tx.GetContext(ctx, &user, query("audit_whose_factor"), factor); err != nil && !missing(err) {
+		return fmt.Errorf("look for whom the token was of: %w", err)
+	}
+	detail, err := json.Marshal(map[string]any{"kind": kind, "serial": serial})
+	if err != nil {
+		return err
+	}
+	return insertAudit(ctx, tx, AuditEntry{At: now, AppID: app, User: user, Actor: operator, Action: "token.released", Factor: factor, Detail: detail})
 }

@@ -189,7 +189,17 @@ func TestASuspendedFactorVoidsDevices(t *testing.T) {
 	}
 	p := newCounter(b.clock.Now(), true)
 	p.change = func(j *postgres.Judgement) { j.State, j.Suspend = otp.Open, id }
-	b.judge(p, "u", b.issued("u", "clone"))
+	judged, other, anothers := b.issued("u", "clone"), b.issued("u", "other"), b.issued("v", "another's")
+	b.judge(p, "u", judged)
+	b.wantState(judged, otp.Open) // it has its attempts
+	b.wantState(other, otp.Cancelled)
+	b.wantState(anothers, otp.Open)
+	if len(p.cancelled) != 1 || p.cancelled[0].ID != other || p.cancelled[0].Login == "" {
+		t.Errorf("to be told of are %+v", p.cancelled)
+	}
+	if got := b.status(other).Deliveries[0].State; got != otp.DeliveryExpired {
+		t.Errorf("its delivery is %s, want it withdrawn", got)
+	}
 	if len(p.gone) != 1 || p.gone[0].Label != "phone" || p.gone[0].Reason != "factors_changed" {
 		t.Errorf("revoked %+v", p.gone)
 	}

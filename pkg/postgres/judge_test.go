@@ -30,6 +30,7 @@ type counter struct {
 	found                               bool
 	cases                               []postgres.Case // that were judged
 	gone                                []postgres.RevokedDevice
+	cancelled                           []postgres.OpenChallenge
 }
 
 func newCounter(now time.Time, right bool) *counter {
@@ -82,10 +83,10 @@ func (p *counter) Replayed(_ int, c postgres.Case) postgres.Judgement {
 	return p.wrong(c)
 }
 
-func (p *counter) Tell(_ int, c postgres.Case, j postgres.Judgement, gone []postgres.RevokedDevice) (postgres.Told, error) {
+func (p *counter) Tell(_ int, c postgres.Case, j postgres.Judgement, gone postgres.Gone) (postgres.Told, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.gone = append(p.gone, gone...)
+	p.gone, p.cancelled = append(p.gone, gone.Devices...), append(p.cancelled, gone.Challenges...)
 	return postgres.Told{Events: []postgres.OutboxEvent{event(fmt.Sprint(j.Result, c.Challenge.Attempts+1), c.Challenge.ID)}}, nil
 }
 
@@ -344,6 +345,6 @@ func TestJudgingBesideAllOtherEnds(t *testing.T) {
 // A brokenPanel makes an event that the database refuses.
 type brokenPanel struct{ *counter }
 
-func (brokenPanel) Tell(int, postgres.Case, postgres.Judgement, []postgres.RevokedDevice) (postgres.Told, error) {
+func (brokenPanel) Tell(int, postgres.Case, postgres.Judgement, postgres.Gone) (postgres.Told, error) {
 	return postgres.Told{Events: []postgres.OutboxEvent{{ID: "nul\x00"}}}, nil
 }

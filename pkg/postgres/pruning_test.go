@@ -37,6 +37,8 @@ func TestStatementsLookIntoThePartitionsOfTheirDays(t *testing.T) {
 		"challenges_supersede":     {ids, now},
 		"challenges_open_of_users": {apps, users, now, low, high},
 		"challenges_expire":        {now, 100, low, high},
+		"challenges_void":          {apps, users, now, low, high, ids},
+		"proof_spend":              {ids[0], b.app.ID, "u", "session", now, now},
 		"challenges_undeliverable": {ids, now},
 		"deliveries_of":            {ids[0]},
 		"deliveries_pending_of":    {ids},
@@ -52,6 +54,7 @@ func TestStatementsLookIntoThePartitionsOfTheirDays(t *testing.T) {
 		"messages_expire":          {now, low, high},
 		"messages_unsent":          {now, 20.0, 100, low, high},
 		"message_states":           {ids},
+		"recovery_codes_withdraw":  {ids, now},
 	} {
 		scanned := b.scanned(postgres.Query(name), args...)
 		if len(scanned) == 0 {

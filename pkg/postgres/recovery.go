@@ -87,7 +87,8 @@ func (a *Act) Recovery(id uuid.UUID) (r Recovery, found bool, err error) {
 	return a.recovery("recovery_read", a.Who.AppID, a.Who.User, uuid.NullUUID{UUID: id, Valid: id != uuid.Nil})
 }
 
-// NthRecovery tells when the nth latest recovery of the user was begun, counted from 1; zero where there were fewer.
+// NthRecovery tells when the nth latest recovery of the user was begun, counted from 1; zero where there were fewer. Those that a second agent has refused
+// are not counted.
 func (a *Act) NthRecovery(n int) (time.Time, error) {
 	var at time.Time
 	_, err := a.find(&at, "recoveries_nth", a.Who.AppID, a.Who.User, n-1)
@@ -113,12 +114,14 @@ func (a *Act) ApproveRecovery(id uuid.UUID, agent string, until time.Time) (bool
 	return n == 1, err
 }
 
-// ClaimRecovery takes one attempt for one proof that was not given yet. Claim before compare: where found is false, nothing may be compared.
-func (a *Act) ClaimRecovery(id uuid.UUID, session string, proof otp.ProofKind) (r Recovery, found bool, err error) {
-	return a.recovery(guarded("recovery_claim"), id, a.Who.AppID, a.Who.User, session, a.Now, string(proof))
+// ClaimRecovery takes one attempt for one proof that was not given yet. Claim before compare: where found is false, nothing may be compared. A recovery is
+// claimed from its own session, and with takeOver from any.
+func (a *Act) ClaimRecovery(id uuid.UUID, session string, proof otp.ProofKind, takeOver bool) (r Recovery, found bool, err error) {
+	return a.recovery(guarded("recovery_claim"), id, a.Who.AppID, a.Who.User, session, a.Now, string(proof), takeOver)
 }
 
-// ProveRecovery adds a proof to a recovery that was claimed and moves it to the state that follows. effective is zero where it goes on proving.
+// ProveRecovery adds a proof to a recovery that was claimed and moves it to the state that follows; it is this session's from then on, and the proofs of
+// another session are dropped. effective is zero where it goes on proving.
 func (a *Act) ProveRecovery(id uuid.UUID, session string, proof otp.ProofKind, next otp.RecoveryState, effective time.Time) (Recovery, error) {
 	ended := time.Time{}
 	if next.Ended() {
@@ -128,7 +131,7 @@ func (a *Act) ProveRecovery(id uuid.UUID, session string, proof otp.ProofKind, n
 	if err != nil || !found {
 		return r, errOr(err, "recovery %s is not proving any more", id)
 	}
-	_, err = a.exec("recovery_code_proven", id, string(proof), a.Now)
+	_, err = a.exec("recovery_code_proven", id, string(proof), texts(r.Proofs), a.Now)
 	return r, err
 }
 
@@ -229,6 +232,14 @@ func (a *Act) ResendRecoveryCode(recovery, old uuid.UUID, next RecoveryCode, mos
 
 // WithdrawRecoveryCodes keeps the codes of a recovery that has ended from being sent, where no worker has taken them yet.
 func (a *Act) WithdrawRecoveryCodes(recovery uuid.UUID) error {
-	_, err := a.exec("recovery_codes_withdraw", recovery, a.Now)
+	codes, err := a.RecoveryCodes(recovery)
+	if err != nil || len(codes) == 0 {
+		return err
+	}
+	ids := make([]uuid.UUID, len(codes))
+	for i, c := range codes {
+		ids[i] = c.ID
+	}
+	_, err = a.exec("recovery_codes_withdraw", pq.Array(ids), a.Now)
 	return err
 }

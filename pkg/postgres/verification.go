@@ -73,8 +73,8 @@ type Panel interface {
 	Refuse(i int, c Case, found bool)
 	// Replayed is asked for the judgement of an answer whose step or counter had been accepted already.
 	Replayed(i int, c Case) Judgement
-	// Tell is asked last, of every judged answer: what there is to tell. gone are the devices that are trusted no more because of it.
-	Tell(i int, c Case, j Judgement, gone []RevokedDevice) (Told, error)
+	// Tell is asked last, of every judged answer: what there is to tell. gone is what ended because of it.
+	Tell(i int, c Case, j Judgement, gone Gone) (Told, error)
 }
 
 // Told is what is told of an answer. Whose it is and when it was follow from the answer.
@@ -139,7 +139,7 @@ func (s *Verifications) Judge(ctx context.Context, now time.Time, ids []uuid.UUI
 		if err := v.store(ctx, tx, now, ids, owners); err != nil {
 			return err
 		}
-		gone, err := v.devices(ctx, tx, now, owners)
+		gone, err := v.devices(ctx, tx, now, ids, owners)
 		if err != nil {
 			return err
 		}

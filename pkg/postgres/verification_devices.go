@@ -30,6 +30,12 @@ type RevokedDevice struct {
 	Reason string
 }
 
+// Gone is what an answer of a user has ended beside its own challenge.
+type Gone struct {
+	Devices    []RevokedDevice
+	Challenges []OpenChallenge // as cancelled
+}
+
 type revokedRow struct {
 	AppID int    `db:"app_id"`
 	User  string `db:"user_id"`
@@ -37,8 +43,8 @@ type revokedRow struct {
 	Reason string `db:"revoke_reason"`
 }
 
-// devices suspends factors, which voids the devices of their users, and stores new devices. It returns those that are trusted no more.
-func (v *verdicts) devices(ctx context.Context, tx *sqlx.Tx, now time.Time, owners []Account) (map[Account][]RevokedDevice, error) {
+// devices suspends factors, which voids the devices and the other open challenges of their users, and stores new devices. It returns what has ended by that.
+func (v *verdicts) devices(ctx context.Context, tx *sqlx.Tx, now time.Time, judged []uuid.UUID, owners []Account) (map[Account]Gone, error) {
 	var factors []uuid.UUID
 	var wronged, trusting []Account
 	var fresh []*NewDevice
@@ -51,12 +57,16 @@ func (v *verdicts) devices(ctx context.Context, tx *sqlx.Tx, now time.Time, owne
 		}
 	}
 	var gone []revokedRow
+	var ended map[Account][]OpenChallenge
 	if len(factors) > 0 {
 		rows, err := suspend(ctx, tx, now, factors, wronged)
 		if err != nil {
 			return nil, err
 		}
 		gone = rows
+		if ended, err = voidChallenges(ctx, tx, now, wronged, judged); err != nil {
+			return nil, err
+		}
 	}
 	if len(fresh) > 0 {
 		rows, err := trust(ctx, tx, now, fresh, trusting)
@@ -65,10 +75,17 @@ func (v *verdicts) devices(ctx context.Context, tx *sqlx.Tx, now time.Time, owne
 		}
 		gone = append(gone, rows...)
 	}
-	out := map[Account][]RevokedDevice{}
+	out := map[Account]Gone{}
 	for _, r := range gone {
 		k := Account{r.AppID, r.User}
-		out[k] = append(out[k], RevokedDevice{devices([]deviceRow{r.deviceRow})[0], r.Reason})
+		g := out[k]
+		g.Devices = append(g.Devices, RevokedDevice{devices([]deviceRow{r.deviceRow})[0], r.Reason})
+		out[k] = g
+	}
+	for k, challenges := range ended {
+		g := out[k]
+		g.Challenges = challenges
+		out[k] = g
 	}
 	return out, nil
 }
@@ -110,7 +127,7 @@ func trust(ctx context.Context, tx *sqlx.Tx, now time.Time, fresh []*NewDevice, 
 }
 
 // tell stores what the panel has to tell and returns the events.
-func (v *verdicts) tell(ctx context.Context, tx *sqlx.Tx, now time.Time, p Panel, cases []Case, owners []Account, gone map[Account][]RevokedDevice) (
+func (v *verdicts) tell(ctx context.Context, tx *sqlx.Tx, now time.Time, p Panel, cases []Case, owners []Account, gone map[Account]Gone) (
 	events []OutboxEvent, err error,
 ) {
 	for k, i := range v.index {

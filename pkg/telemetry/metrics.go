@@ -82,6 +82,20 @@ type Metrics struct {
 
 	// VerificationSeconds (otpost_verification_seconds) is the time from receiving an answer to having replied to it.
 	VerificationSeconds prometheus.Histogram
+
+	// Requests (otpost_requests_total{verb,result}) counts the requests that enrolment has answered. verb is as in the subject, of support
+	// with "support." before it; result is ok, or the reason why not.
+	Requests *prometheus.CounterVec
+
+	// Notices (otpost_notices_waiting) is how many notices wait to be written, and NoticeAge (otpost_notices_oldest_seconds) for how long the
+	// oldest of them has waited, 0 where there is none. Recoveries (otpost_recoveries{state}) is how many are under way; state is approval,
+	// proving or waiting. Every enrolment worker tells of all of them: take the highest, not the sum. Other roles tell of none.
+	Notices    prometheus.Gauge
+	NoticeAge  prometheus.Gauge
+	Recoveries *prometheus.GaugeVec
+
+	// Workers (otpost_worker{role}) is 1 for each role that the process plays.
+	Workers *prometheus.GaugeVec
 }
 
 // The closed lists of labels, and the results that the wire names, whose series exist from the start so that a rate over them is 0 and
@@ -90,6 +104,7 @@ var (
 	channels      = []string{"sms", "email", "letter"}
 	outcomes      = []string{"done", "retry", "drop", "dead"}
 	challenges    = []string{"issued", "skipped", "refused", "verified", "expired", "exhausted", "superseded", "cancelled", "locked", "undeliverable"}
+	recoveries    = []string{"approval", "proving", "waiting"}
 	verifications = []string{"verified", "wrong", "expired", "exhausted", "superseded", "cancelled", "locked", "unknown"}
 )
 
@@ -117,6 +132,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "otpost_verification_seconds", Help: "Seconds from receiving an answer to having replied.", Buckets: houseSeconds,
 		}),
 	}
+	m.Requests = counter("otpost_requests_total", "Requests that enrolment has answered, by their result.", first("verb"), first("result"))
+	m.Notices = gauge("otpost_notices_waiting", "Notices that wait to be written.")
+	m.NoticeAge = gauge("otpost_notices_oldest_seconds", "Seconds that the oldest notice has waited to be written; 0 where there is none.")
+	m.Recoveries = gauges("otpost_recoveries", "Recoveries under way, by state.", oneOf("state", recoveries))
+	m.Workers = gauges("otpost_worker", "Roles that this process plays; the value is always 1.", first("role"))
 	for _, result := range challenges {
 		m.Challenges.WithLabelValues(result)
 	}
@@ -124,13 +144,24 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		m.Verifications.WithLabelValues(result)
 	}
 	reg.MustRegister(m.Messages, m.BatchSize, m.BatchSeconds, m.Challenges, m.Deliveries, m.DeliverySeconds, m.LoginSeconds,
-		m.Verifications, m.VerificationSeconds)
+		m.Verifications, m.VerificationSeconds, m.Requests, m.Notices, m.NoticeAge, m.Recoveries, m.Workers)
 	return m
 }
 
 func counter(name, help string, labels ...prometheus.ConstrainedLabel) *prometheus.CounterVec {
 	return prometheus.V2.NewCounterVec(prometheus.CounterVecOpts{
 		CounterOpts:    prometheus.CounterOpts{Name: name, Help: help},
+		VariableLabels: prometheus.ConstrainedLabels(labels),
+	})
+}
+
+func gauge(name, help string) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+}
+
+func gauges(name, help string, labels ...prometheus.ConstrainedLabel) *prometheus.GaugeVec {
+	return prometheus.V2.NewGaugeVec(prometheus.GaugeVecOpts{
+		GaugeOpts:      prometheus.GaugeOpts{Name: name, Help: help},
 		VariableLabels: prometheus.ConstrainedLabels(labels),
 	})
 }

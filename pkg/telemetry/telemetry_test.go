@@ -91,6 +91,9 @@ func TestMetricsAreRegisteredAndSound(t *testing.T) {
 	m.Deliveries.WithLabelValues("sms", "twilio", "accepted").Inc()
 	m.DeliverySeconds.WithLabelValues("sms", "twilio").Observe(.2)
 	m.LoginSeconds.WithLabelValues("sms").Observe(.3)
+	m.Requests.WithLabelValues("factor.begin", "ok").Inc()
+	m.Recoveries.WithLabelValues("waiting").Set(1)
+	m.Workers.WithLabelValues("sms").Set(1)
 
 	families, err := reg.Gather()
 	if err != nil {
@@ -103,6 +106,7 @@ func TestMetricsAreRegisteredAndSound(t *testing.T) {
 	for _, name := range []string{
 		"otpost_messages_total", "otpost_batch_size", "otpost_batch_seconds", "otpost_challenges_total", "otpost_deliveries_total",
 		"otpost_delivery_seconds", "otpost_login_seconds", "otpost_verifications_total", "otpost_verification_seconds",
+		"otpost_requests_total", "otpost_notices_waiting", "otpost_notices_oldest_seconds", "otpost_recoveries", "otpost_worker",
 		"otpost_build_info", "go_goroutines",
 	} {
 		if !got[name] {
@@ -139,6 +143,10 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 	for _, stray := range []string{"user@example.com", "+14155550100", "14155550100", "dial tcp: refused", "", strings.Repeat("a", 49)} {
 		m.Verifications.WithLabelValues(stray).Inc()
+	}
+	m.Recoveries.WithLabelValues("alice's").Set(1)
+	if v := testutil.ToFloat64(m.Recoveries.WithLabelValues(telemetry.Other)); v != 1 {
+		t.Errorf("recoveries of an unknown state are %v, want them as other", v)
 	}
 	m.Messages.WithLabelValues("S", "exploded").Inc()
 	if v := testutil.ToFloat64(m.Verifications.WithLabelValues(telemetry.Other)); v != 6 {

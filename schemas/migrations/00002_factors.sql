@@ -40,6 +40,8 @@ CREATE TABLE users (
     country      text    NOT NULL DEFAULT '', -- ISO 3166-1 alpha-2, as the app says
     region       text    NOT NULL DEFAULT '',
     passphrase   text,                        -- argon2id, in PHC form
+    passphrase_session text,                  -- that set it without a proof, before the first factor; NULL where there was one
+    codes_shown_at timestamptz,               -- when the backup codes were last shown again or renewed: to whoever had the password
     created_at   timestamptz NOT NULL,
     PRIMARY KEY (app_id, user_id),
     CONSTRAINT users_epoch_bounds CHECK (epoch >= 0),
@@ -68,6 +70,7 @@ ALTER TABLE factors
     ADD COLUMN sign_count  bigint NOT NULL DEFAULT 0,
     ADD COLUMN alone_after timestamptz,       -- cooling-off: before this it cannot be the user's only factor
     ADD COLUMN removed_at  timestamptz,
+    ADD COLUMN session     text NOT NULL DEFAULT '', -- that proved it: a first factor waits for this session's word that the backup codes are saved
     ADD CONSTRAINT factors_kind_known CHECK (kind IN ('totp', 'sms', 'email', 'webauthn', 'hotp', 'yubikey')),
     ADD CONSTRAINT factors_state_known CHECK (state IN ('confirmed', 'active', 'suspended', 'removed')),
     ADD CONSTRAINT factors_removed_has_time CHECK ((state = 'removed') = (removed_at IS NOT NULL)),
@@ -102,6 +105,11 @@ $$;
 CREATE TRIGGER factors_state_of_role BEFORE UPDATE OF state ON factors
     FOR EACH ROW WHEN (current_user = 'otpost_verification' AND NOT (OLD.state = 'active' AND NEW.state = 'suspended'))
     EXECUTE FUNCTION factors_state_of_role();
+
+-- The enrolment worker ends what was opened for factors that are gone, and does nothing else to a challenge.
+CREATE TRIGGER challenges_cancel_of_role BEFORE UPDATE ON challenges
+    FOR EACH ROW WHEN (current_user = 'otpost_enrolment' AND NOT (OLD.state = 'open' AND NEW.state = 'cancelled'))
+    EXECUTE FUNCTION challenges_verdict_of_role();
 
 -- Every begin that waits for its confirmation. It is bound to app, user and session, and confirmed at most once.
 CREATE TABLE ceremonies (
@@ -143,10 +151,11 @@ CREATE TABLE webauthn_sessions (
     data         bytea NOT NULL,
     expires_at   timestamptz NOT NULL
 );
+CREATE INDEX webauthn_sessions_age ON webauthn_sessions (expires_at);
 
--- Hardware tokens that the operator has imported and nobody has yet.
+-- The hardware tokens that the operator has imported: free, or somebody's factor.
 CREATE TABLE hardware_tokens (
-    id          uuid PRIMARY KEY,             -- also of the factor that it becomes
+    id          uuid PRIMARY KEY,
     app_id      integer NOT NULL REFERENCES apps (id),
     kind        text NOT NULL,
     serial      text NOT NULL,
@@ -156,12 +165,27 @@ CREATE TABLE hardware_tokens (
     digits      smallint,
     period      smallint,
     counter     bigint NOT NULL DEFAULT -1,   -- the last that counts as used
+    factor_id   uuid,                         -- what it is, or was until the operator releases it; that row goes some days after its removal
     assigned_at timestamptz,
     imported_at timestamptz NOT NULL,
     CONSTRAINT hardware_tokens_kind_known CHECK (kind IN ('hotp', 'totp', 'yubikey')),
     CONSTRAINT hardware_tokens_counter_bounds CHECK (counter >= -1),
-    CONSTRAINT hardware_tokens_once UNIQUE (app_id, kind, serial)
+    CONSTRAINT hardware_tokens_assigned_whole CHECK ((factor_id IS NULL) = (assigned_at IS NULL)),
+    CONSTRAINT hardware_tokens_once UNIQUE (app_id, kind, serial),
+    CONSTRAINT hardware_tokens_factor_once UNIQUE (factor_id)
 );
+
+-- A token outlives its factor, and what the factor has accepted must never be good for the next one.
+-- +goose StatementBegin
+CREATE FUNCTION factors_token_counter() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE hardware_tokens SET counter = greatest(counter, OLD.last_step) WHERE factor_id = OLD.id;
+    RETURN OLD;
+END
+$$;
+-- +goose StatementEnd
+CREATE TRIGGER factors_token_counter BEFORE DELETE ON factors
+    FOR EACH ROW WHEN (OLD.kind IN ('hotp', 'yubikey')) EXECUTE FUNCTION factors_token_counter();
 
 CREATE TABLE backup_codes (
     app_id     integer NOT NULL,
@@ -216,8 +240,12 @@ CREATE TABLE contacts (
     region       text NOT NULL DEFAULT '',
     confirmed_at timestamptz NOT NULL,
     removed_at   timestamptz,
+    session      text NOT NULL DEFAULT '',    -- that set it
+    unproven     boolean NOT NULL DEFAULT false, -- set without a factor's proof; goes when another session activates the first factor
     CONSTRAINT contacts_kind_known CHECK (kind IN ('email', 'phone', 'letter'))
 );
+CREATE INDEX contacts_of_user ON contacts (app_id, user_id);
+CREATE INDEX contacts_removed ON contacts (removed_at) WHERE removed_at IS NOT NULL;
 CREATE UNIQUE INDEX contacts_one_of_kind ON contacts (app_id, user_id, kind) WHERE removed_at IS NULL;
 
 CREATE TABLE recoveries (
@@ -242,7 +270,10 @@ CREATE TABLE recoveries (
     CONSTRAINT recoveries_state_known CHECK (state IN ('approval', 'proving', 'waiting', 'completed', 'cancelled', 'expired', 'refused')),
     CONSTRAINT recoveries_end_has_time CHECK ((state IN ('approval', 'proving', 'waiting')) = (ended_at IS NULL)),
     CONSTRAINT recoveries_waiting_has_time CHECK (state NOT IN ('waiting', 'completed') OR effective_at IS NOT NULL),
-    CONSTRAINT recoveries_two_proofs CHECK (state NOT IN ('waiting', 'completed') OR cardinality(proofs) >= 2),
+    -- Two different ones, and one of them a code that was sent: otp.ProofsComplete.
+    CONSTRAINT recoveries_two_proofs CHECK (state NOT IN ('waiting', 'completed') OR proofs && ARRAY['email', 'phone', 'letter']
+        AND ('email' = ANY (proofs))::int + ('phone' = ANY (proofs))::int + ('letter' = ANY (proofs))::int
+            + (proofs && ARRAY['passphrase', 'backup_code'])::int >= 2),
     CONSTRAINT recoveries_second_agent CHECK (approved_by = '' OR approved_by <> begun_by),
     CONSTRAINT recoveries_attempts_bound CHECK (attempts BETWEEN 0 AND max_attempts),
     CONSTRAINT recoveries_proofs_known CHECK (proofs <@ ARRAY['email', 'phone', 'letter', 'passphrase', 'backup_code'])
@@ -251,6 +282,7 @@ CREATE UNIQUE INDEX recoveries_one_open ON recoveries (app_id, user_id) WHERE st
 CREATE INDEX recoveries_of_user ON recoveries (app_id, user_id, created_at);
 CREATE INDEX recoveries_due ON recoveries (effective_at) WHERE state = 'waiting';
 CREATE INDEX recoveries_expiry ON recoveries (expires_at) WHERE state IN ('approval', 'proving');
+CREATE INDEX recoveries_ended ON recoveries (ended_at) WHERE ended_at IS NOT NULL;
 CREATE TRIGGER recoveries_end_once BEFORE UPDATE OF state ON recoveries
     FOR EACH ROW WHEN (OLD.state IN ('completed', 'cancelled', 'expired', 'refused') AND NEW.state <> OLD.state) EXECUTE FUNCTION otpost_end_once();
 
@@ -300,7 +332,8 @@ CREATE TABLE notices (
     user_id text NOT NULL,
     notice  text NOT NULL,
     detail  jsonb NOT NULL DEFAULT '{}',
-    at      timestamptz NOT NULL
+    at      timestamptz NOT NULL,
+    CONSTRAINT notices_detail_object CHECK (jsonb_typeof(detail) = 'object')
 );
 CREATE INDEX notices_age ON notices (at);
 
@@ -309,6 +342,7 @@ CREATE TABLE used_proofs (
     challenge_id uuid PRIMARY KEY,
     used_at      timestamptz NOT NULL
 );
+CREATE INDEX used_proofs_age ON used_proofs (used_at);
 
 -- Who did what to whose factor. People are keyed digests, so that an erased person leaves no name; nobody may change or delete a line.
 CREATE TABLE audit (
@@ -326,6 +360,7 @@ CREATE TABLE audit (
     CONSTRAINT audit_detail_object CHECK (jsonb_typeof(detail) = 'object')
 );
 CREATE INDEX audit_of_user ON audit (app_id, user_key, id);
+CREATE INDEX audit_whose_factor ON audit (factor) WHERE action IN ('factor.confirmed', 'factor.added');
 -- +goose StatementBegin
 CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -356,9 +391,9 @@ BEGIN
     DELETE FROM deliveries WHERE challenge_id = ANY (gone);
     DELETE FROM webauthn_sessions WHERE challenge_id = ANY (gone);
     DELETE FROM used_proofs WHERE challenge_id = ANY (gone);
+    DELETE FROM notices WHERE app_id = app AND user_id = who; -- waits for one that is being written; what that wrote goes with the next statement
     WITH g AS (DELETE FROM messages WHERE app_id = app AND user_id = who RETURNING id) SELECT array_agg(id) INTO gone FROM g;
     DELETE FROM deliveries WHERE challenge_id = ANY (gone);
-    DELETE FROM notices WHERE app_id = app AND user_id = who;
     DELETE FROM ceremonies WHERE app_id = app AND user_id = who;
     DELETE FROM recoveries WHERE app_id = app AND user_id = who;
     DELETE FROM contacts WHERE app_id = app AND user_id = who;
@@ -386,14 +421,14 @@ GRANT SELECT, INSERT (app_id, user_id, touched_at), UPDATE (failures, wait_until
 GRANT SELECT, INSERT, UPDATE ON users TO otpost_enrolment;
 GRANT SELECT, INSERT, UPDATE, DELETE ON factors TO otpost_enrolment;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ceremonies, backup_codes, contacts, recoveries, recovery_codes, messages, used_proofs TO otpost_enrolment;
-GRANT SELECT, UPDATE (assigned_at, counter) ON hardware_tokens TO otpost_enrolment;
+GRANT SELECT, UPDATE (assigned_at, factor_id, counter) ON hardware_tokens TO otpost_enrolment;
 GRANT SELECT, UPDATE (revoked_at, revoke_reason), DELETE ON devices TO otpost_enrolment;
 GRANT SELECT (device_id, issued_at, replaced_at), DELETE ON device_tokens TO otpost_enrolment;
 GRANT SELECT (challenge_id, expires_at), DELETE ON webauthn_sessions TO otpost_enrolment;
 GRANT SELECT, INSERT, UPDATE (at), DELETE ON notices TO otpost_enrolment; -- to lock a row takes a column that may be updated
 GRANT INSERT (at, app_id, user_key, actor, action, factor, session_key, ip_key, detail) ON audit TO otpost_enrolment, otpost_verification, otpost_challenge, otpost_operator;
--- Of a challenge enrolment sees that it was verified, and nothing that a code is derived from.
-GRANT SELECT (id, app_id, user_id, session, state, ended_at, last_factor) ON challenges TO otpost_enrolment;
+-- Of a challenge enrolment sees that it is open or was verified, and nothing that a code is derived from.
+GRANT SELECT (id, app_id, user_id, session, login, state, expires_at, ended_at, last_factor), UPDATE (state, ended_at) ON challenges TO otpost_enrolment;
 GRANT SELECT, INSERT (challenge_id, attempt, channel, purpose, mask, created_at, updated_at), UPDATE (state, reason, swept, updated_at), DELETE ON deliveries TO otpost_enrolment;
 GRANT SELECT, INSERT (id, subject, payload, created_at), DELETE, UPDATE (created_at) ON outbox TO otpost_enrolment;
 
@@ -415,6 +450,9 @@ GRANT INSERT ON notices TO otpost_verification, otpost_challenge, otpost_operato
 GRANT SELECT ON devices, audit, recovery_codes, contacts TO otpost_operator;
 GRANT SELECT (id, app_id, user_id, session, state, begun_by, approved_by, reason, locale, proofs, attempts, max_attempts, created_at, expires_at,
               effective_at, ended_at) ON recoveries TO otpost_operator;
+-- What was sent to whom, and what became of it: no address, and nothing that a code is derived from.
+GRANT SELECT (id, app_id, user_id, kind, state, mask, attempts, max_attempts, sends, created_at, expires_at, ended_at) ON ceremonies TO otpost_operator;
+GRANT SELECT (id, app_id, user_id, channel, purpose, mask, code_id, created_at, expires_at) ON messages TO otpost_operator;
 GRANT SELECT (app_id, user_id, epoch, activated_at, preferred, fallbacks, locale, country, region, created_at),
       INSERT (app_id, user_id, epoch, activated_at, preferred, fallbacks, locale, country, region, created_at),
       UPDATE (epoch, activated_at, preferred, fallbacks, locale, country, region) ON users TO otpost_operator;
@@ -427,8 +465,9 @@ CREATE POLICY deliveries_operator  ON deliveries TO otpost_operator USING (true)
 CREATE POLICY deliveries_challenge ON deliveries TO otpost_challenge USING (purpose = 'challenge') WITH CHECK (purpose = 'challenge');
 CREATE POLICY deliveries_enrolment ON deliveries TO otpost_enrolment USING (purpose = 'enrolment') WITH CHECK (purpose = 'enrolment');
 CREATE POLICY deliveries_letter    ON deliveries TO otpost_letter USING (channel = 'letter');
-ALTER POLICY deliveries_withdrawn ON deliveries USING (purpose = 'challenge' AND state IN ('queued', 'expired'));
-ALTER POLICY deliveries_withdraw  ON deliveries USING (purpose = 'challenge' AND state = 'queued') WITH CHECK (purpose = 'challenge' AND state = 'expired');
+ALTER POLICY deliveries_withdrawn ON deliveries TO otpost_verification, otpost_enrolment USING (purpose = 'challenge' AND state IN ('queued', 'expired'));
+ALTER POLICY deliveries_withdraw  ON deliveries TO otpost_verification, otpost_enrolment
+    USING (purpose = 'challenge' AND state = 'queued') WITH CHECK (purpose = 'challenge' AND state = 'expired');
 
 -- Of the audit each role writes as itself.
 ALTER TABLE audit ENABLE ROW LEVEL SECURITY;
@@ -440,8 +479,8 @@ DROP POLICY deliveries_operator ON deliveries;
 DROP POLICY deliveries_challenge ON deliveries;
 DROP POLICY deliveries_enrolment ON deliveries;
 DROP POLICY deliveries_letter ON deliveries;
-ALTER POLICY deliveries_withdrawn ON deliveries USING (state IN ('queued', 'expired'));
-ALTER POLICY deliveries_withdraw  ON deliveries USING (state = 'queued') WITH CHECK (state = 'expired');
+ALTER POLICY deliveries_withdrawn ON deliveries TO otpost_verification USING (state IN ('queued', 'expired'));
+ALTER POLICY deliveries_withdraw  ON deliveries TO otpost_verification USING (state = 'queued') WITH CHECK (state = 'expired');
 DELETE FROM deliveries WHERE purpose <> 'challenge' OR channel = 'letter';
 ALTER TABLE deliveries DROP CONSTRAINT deliveries_purpose_known, DROP CONSTRAINT deliveries_channel_known, DROP COLUMN purpose,
     ADD CONSTRAINT deliveries_channel_known CHECK (channel IN ('sms', 'email'));
@@ -450,15 +489,18 @@ DELETE FROM challenges WHERE factor NOT IN ('totp', 'sms', 'email');
 ALTER TABLE challenges DROP CONSTRAINT challenges_factor_known, ADD CONSTRAINT challenges_factor_known CHECK (factor IN ('totp', 'sms', 'email'));
 DROP TABLE audit, used_proofs, notices, messages, recovery_codes, recoveries, contacts, device_tokens, devices, backup_codes, hardware_tokens, webauthn_sessions, ceremonies, users;
 DROP FUNCTION otpost_erase_user(integer, text), audit_append_only(), users_epoch_rises();
+DROP TRIGGER challenges_cancel_of_role ON challenges;
+REVOKE ALL ON challenges FROM otpost_enrolment;
 DROP TRIGGER factors_end_once ON factors;
 DROP TRIGGER factors_state_of_role ON factors;
-DROP FUNCTION otpost_end_once(), factors_state_of_role();
+DROP TRIGGER factors_token_counter ON factors;
+DROP FUNCTION otpost_end_once(), factors_state_of_role(), factors_token_counter();
 REVOKE UPDATE (state) ON factors FROM otpost_verification;
 DELETE FROM factors WHERE kind NOT IN ('totp', 'sms', 'email') OR state NOT IN ('active', 'suspended');
 DROP INDEX factors_public_id_once, factors_all_of_user, factors_removed;
 ALTER TABLE factors DROP CONSTRAINT factors_hotp_complete, DROP CONSTRAINT factors_key_complete, DROP CONSTRAINT factors_yubikey_complete,
     DROP CONSTRAINT factors_removed_has_time, DROP CONSTRAINT factors_kind_known, DROP CONSTRAINT factors_state_known,
-    DROP COLUMN public_id, DROP COLUMN credential, DROP COLUMN sign_count, DROP COLUMN alone_after, DROP COLUMN removed_at,
+    DROP COLUMN public_id, DROP COLUMN credential, DROP COLUMN sign_count, DROP COLUMN alone_after, DROP COLUMN removed_at, DROP COLUMN session,
     ADD CONSTRAINT factors_kind_known CHECK (kind IN ('totp', 'sms', 'email')),
     ADD CONSTRAINT factors_state_known CHECK (state IN ('active', 'suspended'));
 UPDATE apps SET channels = ARRAY['totp', 'sms', 'email'] WHERE NOT channels <@ ARRAY['totp', 'sms', 'email'];

@@ -96,6 +96,10 @@ func TestChoiceOfFactor(t *testing.T) {
 			name: "a suspended one is not asked for, and nobody is let pass for it", user: postgres.UserState{Suspended: true},
 		},
 		{
+			name: "who has backup codes may use one in its place", user: postgres.UserState{Suspended: true, BackupCodes: true},
+			factor: otp.FactorWebAuthn, methods: []string{"backup_code"},
+		},
+		{
 			name: "another one serves in its place", user: postgres.UserState{Suspended: true, Factors: []postgres.Factor{authenticator}},
 			factor: otp.FactorTOTP, methods: []string{}, digits: 8,
 		},

@@ -35,6 +35,9 @@ func (l *login) decide(u postgres.UserState, keyID uint32, now time.Time) postgr
 	}
 	reach := l.reach(u)
 	kind, ok := reach.choose(otp.FactorKind(l.Channel), p.Channels)
+	if !ok && l.Channel == "" && u.Suspended && u.BackupCodes {
+		kind, ok = otp.FactorWebAuthn, true // the key that is suspended, which answers nothing; a backup code does
+	}
 	if !ok {
 		// Who has a factor that is not trusted any more has one: whoever copied it must not be let pass for that.
 		if l.Channel == "" && p.NoFactor == otp.Skip && !u.Suspended {

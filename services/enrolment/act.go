@@ -103,12 +103,29 @@ func (a *act) notify(n otp.Notice, d event.NoticeDetail) error {
 	return a.Notify(n, b)
 }
 
-// changed is what every change of active factors brings with it: trusted devices end.
-func (a *act) changed(reason string) error {
+// changed is what every change of active factors brings with it: trusted devices end, and so does what other sessions have begun, as it was begun with
+// other factors in view.
+func (a *act) changed(reason, session string) error {
 	if err := a.RaiseEpoch(); err != nil {
 		return err
 	}
+	if err := a.CancelCeremoniesBut(session); err != nil {
+		return err
+	}
 	_, err := a.revoke(reason, uuid.Nil, "")
+	return err
+}
+
+// endChallenges ends what was opened for a factor that is gone: its code would let in who has the lost phone, or the number's new owner.
+func (a *act) endChallenges() error {
+	ended, err := a.VoidChallenges()
+	for _, c := range ended {
+		id := c.ID.String()
+		a.Tell(outbox.Entry(event.Event{
+			App: a.caller.app.Name, Name: event.ChallengeEnded, ID: id + "/ended", Subject: id, Time: a.Now,
+			Data: event.Ended{About: event.About{User: a.Who.User, Session: c.Session, Login: c.Login}, Challenge: id, Reason: string(otp.Cancelled)},
+		}))
+	}
 	return err
 }
 

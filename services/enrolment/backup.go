@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"time"
 
 	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/otp"
@@ -12,13 +13,16 @@ import (
 
 // This file makes, shows and replaces backup codes. They are sealed, to be shown again, and found by a keyed digest.
 
-// firstBackupCodes makes the backup codes that come with the first factor, or returns those that wait to be acknowledged.
-func (a *act) firstBackupCodes() ([]string, error) {
+// firstBackupCodes makes the backup codes that come with the first factor. A session that has such codes waiting to be acknowledged is shown them again.
+func (a *act) firstBackupCodes(waiting bool) ([]string, error) {
 	stored, err := a.BackupCodes()
 	if err != nil {
 		return nil, err
 	}
-	if len(stored) == 0 {
+	if !waiting || len(stored) == 0 {
+		if err := a.CodesShown(time.Time{}); err != nil {
+			return nil, err
+		}
 		return a.newBackupCodes()
 	}
 	var out []string
@@ -74,7 +78,8 @@ func (a *act) backupCodesLeft() (int, error) {
 	return left, err
 }
 
-// backupAcknowledge hears that the user has the backup codes in safety. Only with that the first factor is one: logins ask for it from now on.
+// backupAcknowledge hears that the user has the backup codes in safety. Only with that the first factor is one: logins ask for it from now on. The word counts
+// for what its own session has proven, and for nothing else: a stranger's factor never becomes one because the user has saved backup codes.
 func (w *Worker) backupAcknowledge(ctx context.Context, c caller, r event.BackupAcknowledgeRequest) (any, error) {
 	var reply event.BackupAcknowledgeReply
 	err := w.act(ctx, c, r.User, func(a *act) error {
@@ -86,25 +91,26 @@ func (w *Worker) backupAcknowledge(ctx context.Context, c caller, r event.Backup
 		if err != nil {
 			return err
 		}
-		if len(factors) == 0 || left == 0 {
+		mine := waiting(factors, r.Session)
+		if len(mine) == 0 && !held(factors) || left == 0 {
 			return errNothing
 		}
 		reply = event.BackupAcknowledgeReply{Activated: true, Left: left}
 		if err := a.audit("backup_codes.acknowledged", note{session: r.Session, detail: map[string]any{"how": r.How}}); err != nil {
 			return err
 		}
-		return a.activate(factors, r.Session)
+		if err := a.abandon(factors, r.Session, nil); err != nil {
+			return err
+		}
+		return a.activate(mine, r.Session)
 	})
 	return reply, err
 }
 
-// activate makes every factor that waits a factor.
+// activate makes factors that wait good.
 func (a *act) activate(factors []postgres.OwnedFactor, session string) error {
 	any := false
 	for _, f := range factors {
-		if f.State != otp.FactorConfirmed {
-			continue
-		}
 		ok, err := a.SetFactorState(f.ID, otp.FactorActive, otp.FactorConfirmed)
 		if err != nil {
 			return err
@@ -130,15 +136,22 @@ func (a *act) activate(factors []postgres.OwnedFactor, session string) error {
 			return err
 		}
 	}
-	return a.changed(event.RevokedFactorsChanged)
+	if err := a.dropUnproven(session); err != nil {
+		return err
+	}
+	return a.changed(event.RevokedFactorsChanged, session)
 }
 
-// backupView shows the backup codes again, to a user who has entered the password a moment ago.
+// backupView shows the backup codes again, to a user who has entered the password a moment ago. The user is told, as after a renewal, and for a while the codes
+// let no weakening act pass: with the password alone somebody else may have got them.
 func (w *Worker) backupView(ctx context.Context, c caller, r event.BackupCodesRequest) (any, error) {
 	reply := event.BackupCodesReply{}
 	err := w.act(ctx, c, r.User, func(a *act) error {
 		reply = event.BackupCodesReply{Codes: []event.BackupCodeInfo{}}
 		if err := a.reauthenticated(r.Reauthenticated); err != nil {
+			return err
+		}
+		if err := a.ownCodes(r.Session); err != nil {
 			return err
 		}
 		stored, err := a.BackupCodes()
@@ -158,12 +171,27 @@ func (w *Worker) backupView(ctx context.Context, c caller, r event.BackupCodesRe
 		if len(stored) == 0 {
 			return errNothing
 		}
-		return a.audit("backup_codes.viewed", note{session: r.Session, client: r.Client})
+		if err := a.CodesShown(a.Now); err != nil {
+			return err
+		}
+		if err := a.audit("backup_codes.viewed", note{session: r.Session, client: r.Client}); err != nil {
+			return err
+		}
+		return a.notify(otp.NoticeBackupCodesViewed, event.NoticeDetail{Left: reply.Left})
 	})
 	if err != nil {
 		return nil, err
 	}
 	return reply, nil
+}
+
+// ownCodes refuses where there are no backup codes that the session may have: before the first factor is one, they are for the session that has proven it.
+func (a *act) ownCodes(session string) error {
+	factors, err := a.Factors()
+	if err == nil && !held(factors) && len(waiting(factors, session)) == 0 {
+		err = errNothing
+	}
+	return err
 }
 
 // backupRegenerate makes the old backup codes void and returns new ones.
@@ -174,15 +202,14 @@ func (w *Worker) backupRegenerate(ctx context.Context, c caller, r event.BackupC
 		if err := a.reauthenticated(r.Reauthenticated); err != nil {
 			return err
 		}
-		factors, err := a.Factors()
-		if err != nil {
+		if err := a.ownCodes(r.Session); err != nil {
 			return err
-		}
-		if len(factors) == 0 {
-			return errNothing
 		}
 		codes, err := a.newBackupCodes()
 		if err != nil {
+			return err
+		}
+		if err := a.CodesShown(a.Now); err != nil {
 			return err
 		}
 		for _, code := range codes {

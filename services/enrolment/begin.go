@@ -37,8 +37,8 @@ func (w *Worker) factorBegin(ctx context.Context, c caller, r event.FactorBeginR
 		if err := a.mayAnswer(); err != nil {
 			return err
 		}
-		if most := a.policy().MaxFactors; len(factors) >= most {
-			return &otp.Problem{Reason: otp.TooMany, Message: fmt.Sprintf("the user has %d factors, the most that the app's policy allows", most)}
+		if err := a.room(factors, r.Session); err != nil {
+			return err
 		}
 		if err := a.rememberLocale(r.Locale); err != nil {
 			return err
@@ -56,7 +56,33 @@ func (w *Worker) factorBegin(ctx context.Context, c caller, r event.FactorBeginR
 		reply = b.reply
 		return a.audit("factor.begin", note{factor: b.ceremony.ID, session: r.Session, client: r.Client, detail: map[string]any{"kind": r.Kind}})
 	})
+	if err == nil && reply.URI != "" {
+		err = draw(&reply) // not while the account is held: it takes longer than all the rest
+	}
 	return reply, err
+}
+
+// room refuses a factor more than the app's policy allows. What other sessions have left halfway gives way, and does not count.
+func (a *act) room(factors []postgres.OwnedFactor, session string) error {
+	n := len(factors)
+	if !held(factors) {
+		n = len(waiting(factors, session))
+	}
+	if most := a.policy().MaxFactors; n >= most {
+		return &otp.Problem{Reason: otp.TooMany, Message: fmt.Sprintf("the user has %d factors, the most that the app's policy allows", most)}
+	}
+	return nil
+}
+
+// draw adds the QR code of the URI.
+func draw(r *event.FactorBeginReply) error {
+	code, err := qr.Encode(r.URI)
+	if err != nil {
+		return otp.InvalidField("account", "is too long for a QR code")
+	}
+	r.QRSVG = string(code.SVG())
+	r.QRPNG, err = code.PNG(qrPixels)
+	return err
 }
 
 // rememberLocale keeps the language that the user is written to in.
@@ -108,13 +134,7 @@ func (b *beginning) totp() (err error) {
 		return err
 	}
 	b.reply.Secret = otp.GroupSecret(otp.SecretText(secret))
-	svg, err := qr.SVG(b.reply.URI)
-	if err != nil {
-		return otp.InvalidField("account", "is too long for a QR code")
-	}
-	b.reply.QRSVG = string(svg)
-	b.reply.QRPNG, err = qr.PNG(b.reply.URI, qrPixels)
-	return err
+	return nil
 }
 
 // shownName is how the authenticator names the account.
@@ -199,7 +219,8 @@ func (b *beginning) securityKey() error {
 		}
 	}
 	name := b.shownName()
-	options, session, err := webauthn.BeginRegistration(party, webauthn.User{Handle: handle, Name: name, DisplayName: name}, exclude, b.Now, b.policy().CeremonyLife)
+	user := webauthn.User{Handle: handle, Name: name, DisplayName: name}
+	options, session, err := webauthn.BeginRegistration(party, user, exclude, b.Now, b.policy().CeremonyLife)
 	if err != nil {
 		return err
 	}

@@ -171,7 +171,7 @@ func (a *act) proveToken(f postgres.OwnedFactor, cer postgres.Ceremony, code str
 	if err != nil {
 		return f, err
 	}
-	f.ID, f.Algorithm, f.Digits, f.PublicID = t.ID, t.Algorithm, t.Digits, t.PublicID
+	f.Algorithm, f.Digits, f.PublicID = t.Algorithm, t.Digits, t.PublicID // the factor keeps the id of the ceremony: a token can be several in turn
 	var ok bool
 	if f.Kind == otp.FactorYubikey {
 		f.Last, ok, err = matchYubico(secret, t.PublicID, code, form, t.Counter)
@@ -184,7 +184,7 @@ func (a *act) proveToken(f postgres.OwnedFactor, cer postgres.Ceremony, code str
 	if !ok {
 		return f, wrongCode()
 	}
-	if free, err := a.TakeToken(t.ID); err != nil || !free {
+	if free, err := a.TakeToken(t.ID, f.ID, f.Last); err != nil || !free {
 		return f, orUnknown(err)
 	}
 	f.Sealed, err = a.worker.Keys.SealSecret(a.caller.app.Name, a.Who.User, f.ID.String(), secret)
@@ -198,20 +198,27 @@ func matchYubico(secret []byte, publicID, code string, form otp.AnswerForm, last
 	return otp.MatchYubico(secret, publicID, code, last)
 }
 
-// add stores a proven factor. The first one waits until the user has the backup codes in safety; any further one is good at once.
+// add stores a proven factor. The first one waits until the session that has proven it says that the user has the backup codes in safety; any further one is
+// good at once. What another session has left waiting gives way, with its backup codes: who knows those is not known to be this user.
 func (a *act) add(f postgres.OwnedFactor, session string, client *event.Client) (event.FactorConfirmReply, error) {
 	var reply event.FactorConfirmReply
 	factors, err := a.Factors()
 	if err != nil {
 		return reply, err
 	}
-	first := !held(factors)
-	f.State = otp.FactorActive
+	if err := a.room(factors, session); err != nil { // others may have been added since it was begun
+		return reply, err
+	}
+	first, mine := !held(factors), waiting(factors, session)
+	f.State, f.Session = otp.FactorActive, session
 	if _, sent := f.Kind.Channel(); sent && !first && a.policy().CoolingOff > 0 {
 		f.AloneAfter = a.Now.Add(a.policy().CoolingOff)
 	}
 	if first {
 		f.State = otp.FactorConfirmed
+		if err := a.abandon(factors, session, client); err != nil {
+			return reply, err
+		}
 	}
 	if err := a.AddFactor(f); errors.Is(err, postgres.ErrTaken) {
 		return reply, &otp.Problem{Reason: otp.Conflict, Message: "this key or token is a factor already"}
@@ -223,10 +230,10 @@ func (a *act) add(f postgres.OwnedFactor, session string, client *event.Client) 
 	}
 	reply = event.FactorConfirmReply{Factor: f.ID.String(), State: string(f.State), AloneAfter: event.OptionalTime(f.AloneAfter)}
 	if first {
-		reply.BackupCodes, err = a.firstBackupCodes()
+		reply.BackupCodes, err = a.firstBackupCodes(len(mine) > 0)
 		return reply, err
 	}
-	if err := a.changed(event.RevokedFactorsChanged); err != nil {
+	if err := a.changed(event.RevokedFactorsChanged, session); err != nil {
 		return reply, err
 	}
 	return reply, a.added(f, session, client)

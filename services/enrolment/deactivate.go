@@ -54,6 +54,9 @@ func (w *Worker) deactivateConfirm(ctx context.Context, c caller, r event.Deacti
 		if err := a.dropRecovery("deactivated", r.Session); err != nil {
 			return err
 		}
+		if err := a.forgetPreferences(r.Session); err != nil {
+			return err
+		}
 		a.tell(event.Deactivated, event.DeactivatedData{User: a.Who.User, Session: r.Session})
 		if err := a.audit("deactivate.confirmed", note{factor: id, session: r.Session}); err != nil {
 			return err

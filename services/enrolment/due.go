@@ -82,7 +82,10 @@ func (a *act) expire(rec postgres.Recovery) (bool, error) {
 		return false, err
 	}
 	a.tellRecovery(event.RecoveryExpired, rec, event.RecoveryData{})
-	return true, a.audit("recovery.expired", note{factor: rec.ID})
+	if err := a.audit("recovery.expired", note{factor: rec.ID}); err != nil {
+		return true, err
+	}
+	return true, a.notify(otp.NoticeRecoveryCancelled, event.NoticeDetail{})
 }
 
 // cancelRecovery ends a recovery that is under way, and nothing has changed but that it has ended.
@@ -99,13 +102,11 @@ func (a *act) cancelRecovery(rec postgres.Recovery, by, why, session string, cli
 	if err := a.audit("recovery.cancelled", note{factor: rec.ID, session: session, client: client, detail: map[string]any{"why": why}}); err != nil {
 		return err
 	}
-	if rec.State == otp.RecoveryApproval {
-		return nil // nobody was told of it
-	}
 	return a.notify(otp.NoticeRecoveryCancelled, event.NoticeDetail{})
 }
 
-// recoveryCancel stops a recovery for a session of the user, which is the app's word, or for whoever has the code that every notice of it carries.
+// recoveryCancel stops a recovery for the session that it belongs to, for another one of the user's in which the password was just entered, or for whoever
+// has the code that every notice of it carries. A session alone would not do: whoever has one could keep its user from ever recovering.
 func (w *Worker) recoveryCancel(ctx context.Context, c caller, r event.RecoveryCancelRequest) (any, error) {
 	var refused *otp.Problem
 	err := w.act(ctx, c, r.User, func(a *act) error {
@@ -113,6 +114,11 @@ func (w *Worker) recoveryCancel(ctx context.Context, c caller, r event.RecoveryC
 		rec, open, err := a.openRecovery()
 		if err != nil || !open {
 			return cmp.Or(err, error(errUnknownRecovery))
+		}
+		if r.Code == "" && (rec.Session == "" || rec.Session != r.Session) {
+			if err := a.reauthenticated(r.Reauthenticated); err != nil {
+				return err
+			}
 		}
 		if r.Code != "" {
 			if err := a.mayAnswer(); err != nil {

@@ -89,7 +89,7 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) serve(ctx context.Context) error {
 	return w.Bus.Serve(ctx, bus.Service{
 		Name: "enrolment", Version: w.Version, Description: "otpost: the life of factors, trusted devices and recovery",
-		Verbs: map[string]func(*bus.Request){
+		Verbs: w.handlers("", map[string]answer{
 			event.VerbFactorBegin:         verb(w, w.factorBegin),
 			event.VerbFactorResend:        verb(w, w.factorResend),
 			event.VerbFactorConfirm:       verb(w, w.factorConfirm),
@@ -112,15 +112,15 @@ func (w *Worker) serve(ctx context.Context) error {
 			event.VerbRecoveryProve:       verb(w, w.recoveryProve),
 			event.VerbRecoveryStatus:      verb(w, w.recoveryStatus),
 			event.VerbRecoveryCancel:      verb(w, w.recoveryCancel),
-		},
-		Support: map[string]func(*bus.Request){
+		}),
+		Support: w.handlers("support.", map[string]answer{
 			event.SupportFind:    support(w, w.supportFind),
 			event.SupportBegin:   support(w, w.supportBegin),
 			event.SupportApprove: support(w, w.supportApprove),
 			event.SupportRefuse:  support(w, w.supportRefuse),
 			event.SupportCancel:  support(w, w.supportCancel),
 			event.SupportStatus:  support(w, w.supportStatus),
-		},
+		}),
 	})
 }
 
@@ -146,9 +146,12 @@ func (c caller) account(user string) postgres.Account {
 	return postgres.Account{AppID: c.app.ID, User: user}
 }
 
-// verb makes a verb's handler of a function over the parsed request.
-func verb[T any, P event.Checked[T]](w *Worker, fn func(context.Context, caller, T) (any, error)) func(*bus.Request) {
-	return w.handler(func(ctx context.Context, r *bus.Request) (any, error) {
+// An answer makes the reply to a request, or says why there is none.
+type answer func(context.Context, *bus.Request) (reply any, err error)
+
+// verb makes a verb's answer of a function over the parsed request.
+func verb[T any, P event.Checked[T]](w *Worker, fn func(context.Context, caller, T) (any, error)) answer {
+	return func(ctx context.Context, r *bus.Request) (any, error) {
 		req, p := event.Parse[T, P](r.Data)
 		if p != nil {
 			return nil, p
@@ -158,7 +161,7 @@ func verb[T any, P event.Checked[T]](w *Worker, fn func(context.Context, caller,
 			return nil, err
 		}
 		return fn(ctx, caller{app: app}, req)
-	})
+	}
 }
 
 // A supportRequest names its app in its body: support looks after several.
@@ -167,9 +170,9 @@ type supportRequest[T any] interface {
 	Tenant() string
 }
 
-// support makes a support verb's handler. Who the agent is the bus has seen to: the subject names them, and each agent's user may use its own only.
-func support[T any, P supportRequest[T]](w *Worker, fn func(context.Context, caller, T) (any, error)) func(*bus.Request) {
-	return w.handler(func(ctx context.Context, r *bus.Request) (any, error) {
+// support makes a support verb's answer. Who the agent is the bus has seen to: the subject names them, and each agent's user may use its own only.
+func support[T any, P supportRequest[T]](w *Worker, fn func(context.Context, caller, T) (any, error)) answer {
+	return func(ctx context.Context, r *bus.Request) (any, error) {
 		req, p := event.Parse[T, P](r.Data)
 		if p != nil {
 			return nil, p
@@ -179,15 +182,28 @@ func support[T any, P supportRequest[T]](w *Worker, fn func(context.Context, cal
 			return nil, err
 		}
 		return fn(ctx, caller{app: app, agent: r.Agent}, req)
-	})
+	}
 }
 
-func (w *Worker) handler(fn func(context.Context, *bus.Request) (any, error)) func(*bus.Request) {
+// handlers makes handlers of answers. prefix stands before their names in the metrics.
+func (w *Worker) handlers(prefix string, answers map[string]answer) map[string]func(*bus.Request) {
+	out := make(map[string]func(*bus.Request), len(answers))
+	for name, fn := range answers {
+		out[name] = w.handler(prefix+name, fn)
+	}
+	return out
+}
+
+func (w *Worker) handler(name string, fn answer) func(*bus.Request) {
+	fail := func(r *bus.Request, p *otp.Problem) {
+		w.Metrics.Requests.WithLabelValues(name, string(p.Reason)).Inc()
+		r.Fail(p)
+	}
 	return func(r *bus.Request) {
 		select {
 		case w.acts <- struct{}{}:
 		default:
-			r.Fail(busy("too many requests are waiting; send this one again"))
+			fail(r, busy("too many requests are waiting; send this one again"))
 			return
 		}
 		go func() {
@@ -195,16 +211,17 @@ func (w *Worker) handler(fn func(context.Context, *bus.Request) (any, error)) fu
 			defer func() {
 				if p := recover(); p != nil {
 					w.Logger.Error("a request panicked", "app", r.App, "panic", fmt.Sprint(p))
-					r.Fail(otp.AsProblem(errPanicked))
+					fail(r, otp.AsProblem(errPanicked))
 				}
 			}()
 			ctx, cancel := context.WithTimeout(context.Background(), actWithin)
 			defer cancel()
 			reply, err := fn(ctx, r)
 			if err != nil {
-				r.Fail(w.problem(r, err))
+				fail(r, w.problem(r, err))
 				return
 			}
+			w.Metrics.Requests.WithLabelValues(name, "ok").Inc()
 			r.Reply(event.Encode(reply))
 		}()
 	}

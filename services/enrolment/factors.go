@@ -135,15 +135,55 @@ func (w *Worker) factorRemove(ctx context.Context, c caller, r event.FactorRemov
 			if err := a.remove(f, "removed", r.Session, r.Client); err != nil {
 				return err
 			}
-			if f.State == otp.FactorActive {
-				if err := a.changed(event.RevokedFactorsChanged); err != nil {
-					return err
-				}
+			if err := a.after(f, r.Session); err != nil {
+				return err
 			}
 			reply, err = a.list()
 			return err
 		})
 	return reply, err
+}
+
+// after does what the removal of a factor brings with it.
+func (a *act) after(f postgres.OwnedFactor, session string) error {
+	if f.State == otp.FactorConfirmed {
+		left, err := a.Factors()
+		if err != nil || len(left) > 0 {
+			return err
+		}
+		return a.ReplaceBackupCodes(nil) // nothing waits for them any more
+	}
+	if err := a.endChallenges(); err != nil {
+		return err
+	}
+	if f.State == otp.FactorSuspended { // its devices ended when it was suspended
+		return nil
+	}
+	return a.changed(event.RevokedFactorsChanged, session)
+}
+
+// waiting are the factors that a session has proven and whose backup codes nobody has acknowledged.
+func waiting(factors []postgres.OwnedFactor, session string) []postgres.OwnedFactor {
+	var out []postgres.OwnedFactor
+	for _, f := range factors {
+		if f.State == otp.FactorConfirmed && f.Session == session {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// abandon removes what other sessions than this one have left waiting. No login asked for it, so nobody is told.
+func (a *act) abandon(factors []postgres.OwnedFactor, session string, client *event.Client) error {
+	for _, f := range factors {
+		if f.State != otp.FactorConfirmed || f.Session == session {
+			continue
+		}
+		if err := a.removeQuietly(f, "abandoned", session, client); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // removable finds a factor that may be removed: what is left must let the user in, and a new number or address cannot be all that is left yet.
@@ -177,7 +217,8 @@ func (a *act) removable(id uuid.UUID) (postgres.OwnedFactor, error) {
 		}
 	}
 	return f, &otp.Problem{
-		Reason: otp.CoolingOff, Field: "factor", Message: "what would be left was added too short a time ago to be all that the user has", RetryAfter: soonest.Sub(a.Now),
+		Reason: otp.CoolingOff, Field: "factor", RetryAfter: soonest.Sub(a.Now),
+		Message: "what would be left was added too short a time ago to be all that the user has",
 	}
 }
 
@@ -202,7 +243,7 @@ func (a *act) removeQuietly(f postgres.OwnedFactor, reason, session string, clie
 	return a.audit("factor.removed", note{factor: f.ID, session: session, client: client, detail: map[string]any{"kind": f.Kind, "reason": reason}})
 }
 
-// void takes away all that the user proves with: factors, backup codes, trusted devices, and ceremonies under way.
+// void takes away all that the user proves with: factors, backup codes, trusted devices, and the ceremonies and challenges under way.
 func (a *act) void(reason, devices, session string, client *event.Client) error {
 	factors, err := a.Factors()
 	if err != nil {
@@ -219,6 +260,9 @@ func (a *act) void(reason, devices, session string, client *event.Client) error 
 	if err := a.CancelCeremonies(); err != nil {
 		return err
 	}
+	if err := a.endChallenges(); err != nil {
+		return err
+	}
 	p, err := a.Profile()
 	if err != nil {
 		return err
@@ -227,5 +271,5 @@ func (a *act) void(reason, devices, session string, client *event.Client) error 
 	if err := a.SetProfile(p); err != nil {
 		return err
 	}
-	return a.changed(devices)
+	return a.changed(devices, session)
 }

@@ -58,6 +58,13 @@ func (a *act) send(c postgres.Code, channel otp.Channel, purpose string, sealed 
 
 // post is send with an id of the message's own: one code may go out in several.
 func (a *act) post(id uuid.UUID, c postgres.Code, channel otp.Channel, purpose string, sealed []byte, mask, locale string, expires time.Time) error {
+	if locale == "" { // the language that the user is written to in
+		p, err := a.Profile()
+		if err != nil {
+			return err
+		}
+		locale = p.Locale
+	}
 	m := postgres.Message{
 		ID: id, AppID: a.Who.AppID, User: a.Who.User, Channel: string(channel), Purpose: purpose, Sealed: sealed, Mask: mask, Locale: locale, ExpiresAt: expires,
 	}

@@ -2,6 +2,7 @@ package enrolment
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/google/uuid"
@@ -25,11 +26,18 @@ func (w *Worker) recoveryPreferences(ctx context.Context, c caller, r event.Pref
 		})
 		return reply, err
 	}
+	phc := ""
+	if r.Passphrase != "" { // hashed before anything is held
+		var err error
+		if phc, err = hashPassphrase(ctx, r.Passphrase); err != nil {
+			return nil, err
+		}
+	}
 	err := w.weaken(ctx, c, event.Owner{User: r.User, Session: r.Session}, r.Proof, (*act).settable, func(a *act) error {
 		if err := a.settable(); err != nil {
 			return err
 		}
-		changed, err := a.setPreferences(r)
+		changed, err := a.setPreferences(r, phc)
 		if err != nil {
 			return err
 		}
@@ -50,12 +58,12 @@ func (a *act) preferences() (event.PreferencesReply, error) {
 	if err != nil {
 		return event.PreferencesReply{}, err
 	}
-	contacts, err := a.Contacts()
+	contacts, passphrase, err := a.good(p)
 	if err != nil {
 		return event.PreferencesReply{}, err
 	}
 	reply := event.PreferencesReply{
-		Allowed: a.policy().MethodsFor(p.Country), Contacts: []event.ContactInfo{}, Passphrase: p.Passphrase != "", Country: p.Country, Region: p.Region,
+		Allowed: a.policy().MethodsFor(p.Country), Contacts: []event.ContactInfo{}, Passphrase: passphrase != "", Country: p.Country, Region: p.Region,
 	}
 	if reply.Allowed == nil {
 		reply.Allowed = []string{}
@@ -66,8 +74,8 @@ func (a *act) preferences() (event.PreferencesReply, error) {
 	return reply, nil
 }
 
-// setPreferences changes what is asked for and returns the names of what has changed.
-func (a *act) setPreferences(r event.PreferencesRequest) (changed []string, err error) {
+// setPreferences changes what is asked for and returns the names of what has changed. phc is the hash of the passphrase that is asked for.
+func (a *act) setPreferences(r event.PreferencesRequest, phc string) (changed []string, err error) {
 	p, err := a.Profile()
 	if err != nil {
 		return nil, err
@@ -84,7 +92,6 @@ func (a *act) setPreferences(r event.PreferencesRequest) (changed []string, err 
 	}
 	for _, what := range r.Remove {
 		if what == string(otp.ProofPassphrase) {
-			p.Passphrase = ""
 			continue
 		}
 		removed, err := a.RemoveContact(otp.ProofKind(what))
@@ -95,21 +102,20 @@ func (a *act) setPreferences(r event.PreferencesRequest) (changed []string, err 
 			changed = append(changed, what)
 		}
 	}
-	if r.Passphrase != "" {
-		if p.Passphrase, err = hashPassphrase(r.Passphrase); err != nil {
+	if p.Country != was.Country || p.Region != was.Region {
+		changed = append(changed, "country")
+		if err := a.SetProfile(p); err != nil {
 			return nil, err
 		}
 	}
-	if p.Country != was.Country || p.Region != was.Region {
-		changed = append(changed, "country")
-	}
-	if p.Passphrase != was.Passphrase {
-		changed = append(changed, string(otp.ProofPassphrase))
-	}
-	if p.Country == was.Country && p.Region == was.Region && p.Passphrase == was.Passphrase {
+	if phc == "" && (was.Passphrase == "" || !slices.Contains(r.Remove, string(otp.ProofPassphrase))) {
 		return changed, nil
 	}
-	return changed, a.SetProfile(p)
+	session, err := a.unproven(r.Session)
+	if err != nil {
+		return nil, err
+	}
+	return append(changed, string(otp.ProofPassphrase)), a.SetPassphrase(phc, session)
 }
 
 // preferencesChanged tells of a change of preferences, over the addresses that it took away as well.
@@ -265,6 +271,11 @@ func (w *Worker) recoveryConfirm(ctx context.Context, c caller, r event.Recovery
 }
 
 func (a *act) setContact(c postgres.Contact, session string, client *event.Client) error {
+	unproven, err := a.unproven(session)
+	if err != nil {
+		return err
+	}
+	c.Session, c.Unproven = session, unproven != ""
 	if err := a.SetContact(c); err != nil {
 		return err
 	}
@@ -305,19 +316,35 @@ func channelOf(method otp.ProofKind) otp.Channel {
 	}
 }
 
-// hashes bounds the hashes of passphrases under way: each takes 19 MiB.
-var hashes = make(chan struct{}, 4)
+// hashes bounds the hashes of passphrases under way: each takes 19 MiB, and a processor.
+var hashes = make(chan struct{}, 2)
 
-func hashPassphrase(p string) (string, error) {
-	hashes <- struct{}{}
-	defer func() { <-hashes }()
+// hashing waits for its turn to hash, and returns what ends it.
+func hashing(ctx context.Context) (done func(), err error) {
+	select {
+	case hashes <- struct{}{}:
+		return func() { <-hashes }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait to hash a passphrase: %w", ctx.Err())
+	}
+}
+
+func hashPassphrase(ctx context.Context, p string) (string, error) {
+	done, err := hashing(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
 	return otp.HashPassphrase(p)
 }
 
 // checkPassphrase compares with the hash of no passphrase where the user has none, so that it takes as long.
-func checkPassphrase(phc, p string) (bool, error) {
-	hashes <- struct{}{}
-	defer func() { <-hashes }()
+func checkPassphrase(ctx context.Context, phc, p string) (bool, error) {
+	done, err := hashing(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
 	if phc == "" {
 		_, err := otp.CheckPassphrase(otp.NoPassphrase, p)
 		return false, err

@@ -14,32 +14,40 @@ import (
 
 // This file takes the proofs of a recovery. An attempt is taken before anything is compared, from the recovery and, where it was wrong, from the account.
 
-// recoveryProve takes one proof. A wrong one is a reply, as it has counted.
+// recoveryProve takes one proof. A wrong one is a reply, as it has counted. Letters take days, and sessions end: with the password, another session of the
+// user's takes the recovery over by a right proof, and has to give all of them itself.
 func (w *Worker) recoveryProve(ctx context.Context, c caller, r event.RecoveryProveRequest) (any, error) {
 	method := otp.ProofKind(r.Method)
 	var reply event.RecoveryProveReply
 	err := w.recovering(ctx, c, uuid.MustParse(r.Recovery), func(a *act, rec postgres.Recovery) error {
-		if err := a.provable(rec, r.Session, method); err != nil {
+		takeOver, given := rec.Session != "" && rec.Session != r.Session, rec.Proofs
+		if takeOver {
+			if a.reauthenticated(r.Reauthenticated) != nil {
+				return errUnknownRecovery // as to anybody else
+			}
+			given = nil
+		}
+		if err := a.provable(rec, method, given); err != nil {
 			return err // a stranger's request meets no budget
 		}
 		if err := a.mayAnswer(); err != nil {
 			return err
 		}
-		rec, found, err := a.ClaimRecovery(rec.ID, r.Session, method)
+		rec, found, err := a.ClaimRecovery(rec.ID, r.Session, method, takeOver)
 		switch {
 		case err != nil:
 			return err
 		case !found:
 			return errUnknownRecovery
 		}
-		right, err := a.compareProof(rec, method, r.Code)
+		right, err := a.compareProof(ctx, rec, method, r.Code)
 		if err != nil {
 			return err
 		}
 		reply = event.RecoveryProveReply{Result: event.ResultWrong}
 		if right {
 			reply.Result = event.ResultProven
-			rec, err = a.proven(rec, method, r)
+			rec, err = a.proven(rec, given, method, r)
 		} else {
 			rec, err = a.notProven(rec, method, r)
 		}
@@ -74,14 +82,14 @@ func (w *Worker) recovering(ctx context.Context, c caller, id uuid.UUID, fn func
 	})
 }
 
-// provable refuses what no proof by this method can be given to now, and in this session.
-func (a *act) provable(rec postgres.Recovery, session string, method otp.ProofKind) error {
+// provable refuses what no proof by this method can be given to now, where some were given.
+func (a *act) provable(rec postgres.Recovery, method otp.ProofKind, given []otp.ProofKind) error {
 	switch {
-	case rec.Session != "" && rec.Session != session, rec.State.Ended(), rec.State == otp.RecoveryWaiting, !a.Now.Before(rec.ExpiresAt):
+	case rec.State.Ended(), rec.State == otp.RecoveryWaiting, !a.Now.Before(rec.ExpiresAt):
 		return errUnknownRecovery
 	case rec.State == otp.RecoveryApproval:
 		return &otp.Problem{Reason: otp.ApprovalRequired, Message: "a second support agent has to approve the recovery before proofs are taken"}
-	case slices.Contains(rec.Proofs, method):
+	case slices.Contains(given, method):
 		return &otp.Problem{Reason: otp.Conflict, Field: "method", Message: "this proof was given already; it takes another one"}
 	case !method.IsCode():
 		return nil
@@ -96,18 +104,27 @@ func (a *act) provable(rec postgres.Recovery, session string, method otp.ProofKi
 	return nil
 }
 
-// compareProof tells whether a proof is right. A code that has expired is wrong; a backup code that is right is spent.
-func (a *act) compareProof(rec postgres.Recovery, method otp.ProofKind, value string) (bool, error) {
+// compareProof tells whether a proof is right. A code that has expired is wrong; a backup code that is right is spent, and none is before its user has said
+// to have them.
+func (a *act) compareProof(ctx context.Context, rec postgres.Recovery, method otp.ProofKind, value string) (bool, error) {
 	switch method {
 	case otp.ProofPassphrase:
 		p, err := a.Profile()
 		if err != nil {
 			return false, err
 		}
-		return checkPassphrase(p.Passphrase, value)
+		_, passphrase, err := a.good(p)
+		if err != nil {
+			return false, err
+		}
+		return checkPassphrase(ctx, passphrase, value)
 	case otp.ProofBackupCode:
 		sums, err := a.worker.Keys.Digests(otp.BackupCodeLabel, []byte(a.caller.app.Name), []byte(a.Who.User), []byte(value))
 		if err != nil {
+			return false, err
+		}
+		p, err := a.Profile()
+		if err != nil || p.ActivatedAt.IsZero() {
 			return false, err
 		}
 		digests := make([][]byte, len(sums))
@@ -134,10 +151,11 @@ func (a *act) compareProof(rec postgres.Recovery, method otp.ProofKind, value st
 	return false, nil
 }
 
-// proven adds a proof, and with the one that completes them begins the waiting time, or carries the recovery out where there is none.
-func (a *act) proven(rec postgres.Recovery, method otp.ProofKind, r event.RecoveryProveRequest) (postgres.Recovery, error) {
-	wait := a.policy().RecoveryWait
-	next := rec.State.Proven(append(slices.Clone(rec.Proofs), method), wait)
+// proven adds a proof to those given in this session, and with the one that completes them begins the waiting time, or carries the recovery out where there
+// is none.
+func (a *act) proven(rec postgres.Recovery, given []otp.ProofKind, method otp.ProofKind, r event.RecoveryProveRequest) (postgres.Recovery, error) {
+	wait, was := a.policy().RecoveryWait, rec.Session
+	next := rec.State.Proven(append(slices.Clone(given), method), wait)
 	effective := time.Time{}
 	if next != otp.RecoveryProving {
 		effective = a.Now.Add(wait)
@@ -145,6 +163,11 @@ func (a *act) proven(rec postgres.Recovery, method otp.ProofKind, r event.Recove
 	rec, err := a.ProveRecovery(rec.ID, r.Session, method, next, effective)
 	if err != nil {
 		return rec, err
+	}
+	if was != "" && was != r.Session {
+		if err := a.audit("recovery.taken_over", note{factor: rec.ID, session: r.Session, client: r.Client}); err != nil {
+			return rec, err
+		}
 	}
 	a.tellRecovery(event.RecoveryProven, rec, event.RecoveryData{Proof: r.Method, Proven: proofNames(rec.Proofs), ExpiresAt: event.Time(rec.ExpiresAt)})
 	if err := a.audit("recovery.proven", note{factor: rec.ID, session: r.Session, client: r.Client, detail: map[string]any{"proof": r.Method}}); err != nil {
@@ -177,6 +200,14 @@ func (a *act) backupCodeUsed(session string) error {
 		return err
 	}
 	a.tell(event.BackupCodeUsed, event.BackupCodeUsedData{User: a.Who.User, Session: session, Left: left})
+	if err := a.audit("backup_code.used", note{session: session, detail: map[string]any{"left": left}}); err != nil {
+		return err
+	}
+	if left <= otp.BackupCodesLow {
+		if err := a.notify(otp.NoticeBackupCodesLow, event.NoticeDetail{Left: left}); err != nil {
+			return err
+		}
+	}
 	return a.notify(otp.NoticeBackupCodeUsed, event.NoticeDetail{Left: left})
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // This file begins a recovery and sends its codes. A recovery lets its user enrol anew without a factor, so it takes two proofs (prove.go), every contact
-// hears of it at once and can stop it (due.go), and there is one at a time.
+// that can be reached at once hears of it and can stop it (due.go), and there is one at a time.
 
 const (
 	recoveryAttempts = 10             // proofs, right and wrong, of one recovery
@@ -41,11 +41,12 @@ type reset struct {
 	locale  string
 	reason  string // of support, for the audit
 	client  *event.Client
+	seen    string // when the app last saw the password; support does without
 }
 
-// recoveryBegin begins a recovery for a user who has lost their factors.
+// recoveryBegin begins a recovery for a user who has lost their factors, and has the password: who has neither must not even have codes sent.
 func (w *Worker) recoveryBegin(ctx context.Context, c caller, r event.RecoveryBeginRequest) (any, error) {
-	return w.beginRecovery(ctx, c, r.User, reset{session: r.Session, methods: r.Methods, locale: r.Locale, client: r.Client})
+	return w.beginRecovery(ctx, c, r.User, reset{session: r.Session, methods: r.Methods, locale: r.Locale, client: r.Client, seen: r.Reauthenticated})
 }
 
 func (w *Worker) beginRecovery(ctx context.Context, c caller, user string, r reset) (any, error) {
@@ -59,6 +60,11 @@ func (w *Worker) beginRecovery(ctx context.Context, c caller, user string, r res
 
 func (a *act) beginRecovery(r reset) (event.RecoveryReply, error) {
 	none := event.RecoveryReply{}
+	if a.caller.agent == "" {
+		if err := a.reauthenticated(r.seen); err != nil {
+			return none, err
+		}
+	}
 	ways, err := a.ways(r.methods)
 	if err != nil {
 		return none, err
@@ -114,7 +120,7 @@ type ways struct {
 	lost       bool               // there is a factor to recover, and a contact
 	contacts   []postgres.Contact // those chosen, set and allowed
 	passphrase bool
-	backup     bool // a backup code is left
+	backup     bool // a backup code is left, and its user has said to have it
 }
 
 // ways finds out how a user could recover. It does the same work for everybody.
@@ -131,11 +137,14 @@ func (a *act) ways(methods []string) (ways, error) {
 	if err != nil {
 		return ways{}, err
 	}
-	contacts, err := a.Contacts()
+	contacts, passphrase, err := a.good(p)
 	if err != nil {
 		return ways{}, err
 	}
-	out := ways{passphrase: p.Passphrase != "", backup: left > 0}
+	if p.ActivatedAt.IsZero() {
+		left = 0 // nobody has said that the user has them
+	}
+	out := ways{passphrase: passphrase != "", backup: left > 0}
 	serving := slices.ContainsFunc(factors, func(f postgres.OwnedFactor) bool { return f.State != otp.FactorConfirmed })
 	out.lost = (serving || left > 0) && len(contacts) > 0
 	allowed := a.policy().MethodsFor(p.Country)
@@ -224,7 +233,8 @@ func (a *act) planCodes(rec postgres.Recovery, contacts []postgres.Contact) erro
 	return a.SetRecoveryCodes(rec.ID, codes)
 }
 
-// openProofs sends the codes and tells every contact, with the code that stops it.
+// openProofs sends the codes and tells every email address and number, with the code that stops it. A postal address is not told: a letter would come too
+// late to stop anything.
 func (a *act) openProofs(rec postgres.Recovery, contacts []postgres.Contact) error {
 	var codes []postgres.RecoveryCode
 	for _, c := range contacts {
@@ -274,7 +284,10 @@ func sends(method otp.ProofKind) int {
 func (w *Worker) recoveryResend(ctx context.Context, c caller, r event.RecoveryResendRequest) (any, error) {
 	var reply event.ResendReply
 	err := w.recovering(ctx, c, uuid.MustParse(r.Recovery), func(a *act, rec postgres.Recovery) error {
-		if err := a.provable(rec, r.Session, otp.ProofKind(r.Method)); err != nil {
+		if rec.Session != "" && rec.Session != r.Session {
+			return errUnknownRecovery // who takes it over does so with a proof
+		}
+		if err := a.provable(rec, otp.ProofKind(r.Method), rec.Proofs); err != nil {
 			return err
 		}
 		codes, err := a.RecoveryCodes(rec.ID)

@@ -23,7 +23,9 @@ func (w *Worker) recoveryStatus(ctx context.Context, c caller, r event.RecoveryS
 
 func (w *Worker) whereItStands(ctx context.Context, c caller, user string, only uuid.UUID) (reply event.RecoveryReply, err error) {
 	err = w.view(ctx, c, user, func(a *act) (err error) {
-		reply, err = a.latestRecovery(only)
+		if reply, err = a.latestRecovery(only); err == nil && c.agent != "" {
+			err = a.looked("status")
+		}
 		return err
 	})
 	return reply, err

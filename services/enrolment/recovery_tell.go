@@ -23,12 +23,13 @@ func (a *act) by() string {
 	return event.ByUser
 }
 
-// tellRecovery puts an event of a recovery into the outbox. Each comes once in the life of a recovery, or once for each proof, and its id says so.
+// tellRecovery puts an event of a recovery into the outbox. Each comes once in the life of a recovery, or once for each right proof, and its id says so: a
+// proof may be given again where another session has taken the recovery over.
 func (a *act) tellRecovery(name event.Name, rec postgres.Recovery, d event.RecoveryData) {
 	d.User, d.Session, d.Recovery = a.Who.User, rec.Session, rec.ID.String()
 	id := fmt.Sprintf("%s/%s", rec.ID, name)
 	if d.Proof != "" {
-		id += "/" + d.Proof
+		id = fmt.Sprintf("%s/%s/%d", id, d.Proof, rec.Attempts)
 	}
 	a.Tell(outbox.Entry(event.Event{App: a.caller.app.Name, Name: name, ID: id, Subject: rec.ID.String(), Time: a.Now, Data: d}))
 }

@@ -34,8 +34,10 @@ func (w *Worker) supportFind(ctx context.Context, c caller, r event.SupportUserR
 		if reply.Preferences, err = a.preferences(); err != nil {
 			return err
 		}
-		reply.Recovery, err = a.latestRecovery(uuid.Nil)
-		return err
+		if reply.Recovery, err = a.latestRecovery(uuid.Nil); err != nil {
+			return err
+		}
+		return a.looked("find")
 	})
 	return reply, err
 }
@@ -118,6 +120,10 @@ func (w *Worker) supportRefuse(ctx context.Context, c caller, r event.SupportRec
 		if err := a.audit("recovery.refused", note{factor: rec.ID}); err != nil {
 			return err
 		}
+		// The user hears of it: somebody has asked for this in their name.
+		if err := a.notify(otp.NoticeRecoveryCancelled, event.NoticeDetail{}); err != nil {
+			return err
+		}
 		reply, err = a.recoveryReply(rec)
 		return err
 	})
@@ -142,4 +148,9 @@ func (w *Worker) supportCancel(ctx context.Context, c caller, r event.SupportRec
 // supportStatus tells where the latest recovery of a user stands.
 func (w *Worker) supportStatus(ctx context.Context, c caller, r event.SupportUserRequest) (any, error) {
 	return w.whereItStands(ctx, c, r.User, uuid.Nil)
+}
+
+// looked writes down that an agent has looked at a user, known or not.
+func (a *act) looked(verb string) error {
+	return a.audit("support.looked", note{detail: map[string]any{"verb": verb}})
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/postgres"
 )
 
@@ -36,12 +37,13 @@ const (
 	sweepLimit  = 500
 	unsentEvery = 5 * time.Second
 	upkeepEvery = 30 * time.Second
+	countEvery  = 10 * time.Second
 )
 
 // sweep writes notices, carries out recoveries that are due, and finds messages that were left behind, until ctx ends. One worker does it at a time, whoever
 // comes first.
 func (w *Worker) sweep(ctx context.Context) error {
-	var looked, kept time.Time
+	var looked, kept, counted time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -49,6 +51,12 @@ func (w *Worker) sweep(ctx context.Context) error {
 		case <-time.After(w.Sweep.Every/2 + rand.N(w.Sweep.Every)):
 		}
 		work := context.WithoutCancel(ctx)
+		if now := w.Now(); now.Sub(counted) >= countEvery { // every worker: the one that sweeps may be the one that hangs
+			counted = now
+			if err := w.countBacklog(work, now); err != nil {
+				w.Logger.Warn("what waits could not be counted", "error", err)
+			}
+		}
 		_, err := w.store.Alone(work, func() error {
 			err := errors.Join(w.writeNotices(work), w.recoveriesDue(work))
 			now := w.Now()
@@ -66,6 +74,24 @@ func (w *Worker) sweep(ctx context.Context) error {
 			w.Logger.Warn("sweeping failed, it goes on with the next round", "error", err)
 		}
 	}
+}
+
+// countBacklog tells the metrics what waits.
+func (w *Worker) countBacklog(ctx context.Context, now time.Time) error {
+	b, err := w.store.Backlog(ctx)
+	if err != nil {
+		return err
+	}
+	age := time.Duration(0)
+	if b.Notices > 0 {
+		age = max(0, now.Sub(b.Oldest))
+	}
+	w.Metrics.Notices.Set(float64(b.Notices))
+	w.Metrics.NoticeAge.Set(age.Seconds())
+	for _, state := range []otp.RecoveryState{otp.RecoveryApproval, otp.RecoveryProving, otp.RecoveryWaiting} {
+		w.Metrics.Recoveries.WithLabelValues(string(state)).Set(float64(b.Recoveries[string(state)]))
+	}
+	return nil
 }
 
 func (w *Worker) resendUnsent(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -105,6 +106,15 @@ func (c *appCreateCmd) Run(r *run) error {
 		if err := showApp(r.stdout, a); err != nil {
 			return err
 		}
+		if err := c.remark(r.stdout, a); err != nil {
+			return err
+		}
+		if a.Policy.Factors.RPID == "" {
+			if _, err := fmt.Fprintf(r.stdout, "\nUsers cannot add security keys yet. To allow them, name the domain and the origins of your pages:\n"+
+				"otpost app policy set %s --rp-id=shop.example --origins=https://shop.example\n", c.Name); err != nil {
+				return err
+			}
+		}
 		_, err = fmt.Fprintf(r.stdout, "\nThe app needs a NATS user: see otpost nats config --app-passwords %s=<password>. Run otpost migrate for\n"+
 			"its durable event consumer. A running otpost up does both by itself and writes .otpost/apps/%[1]s.json.\n", c.Name)
 		return err
@@ -123,7 +133,7 @@ func (c *appListCmd) Run(r *run) error {
 		w := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "NAME\tDISPLAY NAME\tCHANNELS\tDIGITS\tLIFE\tATTEMPTS\tCREATED")
 		for _, a := range apps {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%d\t%s\n", a.Name, a.DisplayName, channelList(a.Policy.Channels), a.Policy.Digits, short(a.Policy.Life),
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%d\t%s\n", a.Name, a.DisplayName, channelList(a.Policy.Channels), a.Policy.Digits, otp.ShortDuration(a.Policy.Life),
 				a.Policy.Attempts, a.CreatedAt.Format(time.DateTime))
 		}
 		return w.Flush()
@@ -149,6 +159,7 @@ func (c *appShowCmd) Run(r *run) error {
 type appPolicySetCmd struct {
 	databaseFlags
 	policyFlags
+	Yes  bool   `help:"Change --rp-id also where security keys are enrolled, which nobody can use any more then."`
 	Name string `arg:"" help:"Name of the app."`
 }
 
@@ -163,14 +174,45 @@ func (c *appPolicySetCmd) Run(r *run) error {
 		if err != nil {
 			return named(c.Name, err)
 		}
+		party := a.Policy.Factors.RPID
 		if err := c.apply(&a); err != nil {
 			return err
+		}
+		if err := a.Check(); err != nil { // before anything is said of keys
+			return named(c.Name, byFlag(err))
+		}
+		lost := 0
+		if a.Policy.Factors.RPID != party {
+			if lost, err = postgres.NewStatuses(db).SecurityKeys(r.ctx, a.ID); err != nil {
+				return err
+			}
+		}
+		if lost > 0 && !c.Yes {
+			return fmt.Errorf("--rp-id: %s enrolled for %q, and nobody can use a key under another domain; --yes changes it all the same",
+				plural(lost, "security key is", "security keys are"), party)
 		}
 		if err := apps.Update(r.ctx, a); err != nil {
 			return named(c.Name, byFlag(err))
 		}
-		return showApp(r.stdout, a)
+		if err := showApp(r.stdout, a); err != nil {
+			return err
+		}
+		if lost > 0 {
+			if _, err := fmt.Fprintf(r.stdout, "\n%s enrolled for %q, and nobody can use a key under another domain.\n",
+				plural(lost, "security key is", "security keys are"), party); err != nil {
+				return err
+			}
+		}
+		return c.remark(r.stdout, a)
 	})
+}
+
+// plural counts something in words.
+func plural(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + more
 }
 
 func showApp(w io.Writer, a postgres.App) error {
@@ -184,10 +226,10 @@ func showApp(w io.Writer, a postgres.App) error {
 		{"channels", channelList(p.Channels)},
 		{"no-factor", string(p.NoFactor)},
 		{"digits", p.Digits},
-		{"life", short(p.Life)},
+		{"life", otp.ShortDuration(p.Life)},
 		{"attempts", p.Attempts},
 		{"sends", p.Sends},
-		{"cooldown", short(p.Cooldown)},
+		{"cooldown", otp.ShortDuration(p.Cooldown)},
 		{"open-challenges", p.OpenChallenges},
 		{"totp-skew", p.TOTPSkew},
 	}
@@ -195,18 +237,6 @@ func showApp(w io.Writer, a postgres.App) error {
 		fmt.Fprintf(t, "%v\t%v\n", row[0], row[1])
 	}
 	return t.Flush()
-}
-
-// short writes a duration without units that are zero: 5m, not 5m0s, and 24h, not 24h0m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
-	}
-	return s
 }
 
 func channelList(list []otp.FactorKind) string {

@@ -3,12 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/otpost/otpost/pkg/otp"
+	"github.com/otpost/otpost/pkg/postgres"
 )
 
 // factorPolicyFlags change what they name of an app's policy about its users' factors. A pointer that is nil leaves the setting as it is.
@@ -26,7 +28,7 @@ type factorPolicyFlags struct {
 	DeviceGrace      *time.Duration `help:"How long a replaced token of a trusted device still serves requests under way; 5s to 5m."`
 	RecoveryWait     *time.Duration `help:"From the last proof until a recovery takes effect; 0s to 168h."`
 	RecoveriesPerDay *int           `help:"Recoveries that a user may begin; 1 to 10."`
-	RecoveryMethods  *string        `placeholder:"COUNTRY=METHOD+…;…" help:"Ways of recovery by country, such as 'US=email+phone+letter;*=email'; * stands for all others."`
+	RecoveryMethods  *string        `placeholder:"COUNTRY=METHOD+…;…" help:"Ways of recovery by country, such as 'US=email+phone+letter;*=email'. It replaces the whole list; * stands for all others and must be named; 'US=' and '*=' allow nothing there."`
 	SupportApproval  *bool          `help:"A recovery that support begins waits for a second agent; --support-approval=false for not."`
 	RPID             *string        `name:"rp-id" help:"Relying-party id of security keys: a domain such as shop.example. Empty for no security keys."`
 	Origins          *string        `help:"Web origins of the pages that use security keys, separated by commas, at or below --rp-id."`
@@ -72,7 +74,35 @@ func list(text, separator string) (out []string) {
 	return out
 }
 
-// parseMethods reads 'US=email+phone+letter;*=email'. A country with nothing behind it allows nothing.
+// remark says what a list of ways of recovery means that is easily overlooked.
+func (f factorPolicyFlags) remark(out io.Writer, a postgres.App) error {
+	if f.RecoveryMethods == nil {
+		return nil
+	}
+	all := a.Policy.Factors.RecoveryMethods
+	var none []string
+	for _, country := range slices.Sorted(maps.Keys(all)) {
+		if country != otp.AnyCountry && len(all[country]) == 0 {
+			none = append(none, country)
+		}
+	}
+	where := ""
+	switch {
+	case len(all[otp.AnyCountry]) == 0 && len(none) == len(all)-1:
+		where = "Nobody"
+	case len(all[otp.AnyCountry]) == 0:
+		where = "Nobody elsewhere"
+	case len(none) > 0:
+		where = "Nobody in " + strings.Join(none, ", ")
+	default:
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "\n%s can recover by themselves.\n", where)
+	return err
+}
+
+// parseMethods reads 'US=email+phone+letter;*=email'. A country with nothing behind it allows nothing. What holds for the countries that are not named has
+// to be said: the list replaces the one before.
 func parseMethods(text string) (map[string][]string, error) {
 	out := map[string][]string{}
 	for _, part := range list(text, ";") {
@@ -84,6 +114,9 @@ func parseMethods(text string) (map[string][]string, error) {
 			return nil, fmt.Errorf("--recovery-methods: %s is named twice", country)
 		}
 		out[country] = append([]string{}, list(methods, "+")...)
+	}
+	if _, elsewhere := out[otp.AnyCountry]; !elsewhere {
+		return nil, errors.New("--recovery-methods: replaces the whole list, so it must say what holds in all other countries: add '*=email', or '*=' for nothing")
 	}
 	return out, nil
 }
@@ -106,12 +139,12 @@ func (factorPolicyFlags) rows(p otp.FactorPolicy) [][2]any {
 		{"totp-period", p.TOTP.Period},
 		{"hotp-look-ahead", p.HOTPLookAhead},
 		{"hotp-resync", p.HOTPResync},
-		{"ceremony-life", short(p.CeremonyLife)},
-		{"reauth-within", short(p.ReauthWithin)},
-		{"cooling-off", short(p.CoolingOff)},
-		{"device-life", short(p.DeviceLife)},
-		{"device-grace", short(p.DeviceGrace)},
-		{"recovery-wait", short(p.RecoveryWait)},
+		{"ceremony-life", otp.ShortDuration(p.CeremonyLife)},
+		{"reauth-within", otp.ShortDuration(p.ReauthWithin)},
+		{"cooling-off", otp.ShortDuration(p.CoolingOff)},
+		{"device-life", otp.ShortDuration(p.DeviceLife)},
+		{"device-grace", otp.ShortDuration(p.DeviceGrace)},
+		{"recovery-wait", otp.ShortDuration(p.RecoveryWait)},
 		{"recoveries-per-day", p.RecoveriesPerDay},
 		{"recovery-methods", methodList(p.RecoveryMethods)},
 		{"support-approval", p.SupportApproval},

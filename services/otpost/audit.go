@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -17,14 +18,21 @@ type auditCmd struct {
 	userFlags
 	Session string `help:"Mark the lines of this session."`
 	IP      string `name:"ip" help:"Mark the lines from this address."`
-	After   int64  `help:"Only lines after the one of this number."`
-	Limit   int    `default:"200" help:"Most lines."`
+	Before  int64  `help:"The last lines before the one of this number, to page back."`
+	After   int64  `help:"The first lines after the one of this number, to follow on."`
+	Limit   int    `default:"200" help:"Most lines; the newest where neither --before nor --after is given."`
 }
 
 // Run tells what the audit knows of a user. It knows people by keyed digests, so it is asked with the name and the key, and can name nobody by itself.
 func (c *auditCmd) Run(r *run) error {
 	if c.Limit < 1 || c.Limit > 10000 {
 		return fmt.Errorf("--limit: must be 1 to 10000, not %d", c.Limit)
+	}
+	if c.Before != 0 && c.After != 0 {
+		return errors.New("--before and --after: give one of them")
+	}
+	if c.Before < 0 || c.After < 0 {
+		return errors.New("--before, --after: must be the number of a line")
 	}
 	keys, err := keyring.Load(c.Keys, keyring.Operator)
 	if err != nil {
@@ -53,7 +61,7 @@ func (c *auditCmd) Run(r *run) error {
 		if err != nil {
 			return err
 		}
-		lines, err := postgres.NewAudits(db).Of(r.ctx, app.ID, users, c.After, c.Limit)
+		lines, more, err := c.page(r, db, app.ID, users)
 		if err != nil {
 			return err
 		}
@@ -67,8 +75,29 @@ func (c *auditCmd) Run(r *run) error {
 			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.At.UTC().Format(time.RFC3339), l.Actor, l.Action, shownID(l.Factor),
 				digestShown(l.Session, sessions), digestShown(l.IP, ips), detail)
 		}
-		return w.Flush()
+		if err := w.Flush(); err != nil || more == "" {
+			return err
+		}
+		_, err = fmt.Fprintln(r.stdout, more)
+		return err
 	})
+}
+
+// page returns the lines that were asked for, oldest first, and how to see those that are left, if any.
+func (c *auditCmd) page(r *run, db *postgres.DB, app int, users []uuid.UUID) (lines []postgres.AuditEntry, more string, err error) {
+	audits := postgres.NewAudits(db)
+	if c.After != 0 { // one more than is shown tells whether there are more
+		if lines, err = audits.Of(r.ctx, app, users, c.After, c.Limit+1); err == nil && len(lines) > c.Limit {
+			lines = lines[:c.Limit]
+			more = fmt.Sprintf("… newer lines: --after %d", lines[c.Limit-1].ID)
+		}
+		return lines, more, err
+	}
+	if lines, err = audits.Before(r.ctx, app, users, c.Before, c.Limit+1); err == nil && len(lines) > c.Limit {
+		lines = lines[1:]
+		more = fmt.Sprintf("… older lines: --before %d", lines[0].ID)
+	}
+	return lines, more, err
 }
 
 func shownID(id uuid.UUID) string {

@@ -125,6 +125,7 @@ func (a *appSide) proof(code string) client.Proof {
 
 // A user enrols, logs in, trusts a browser, adds a number and a key, loses faith in all of it and deactivates.
 func TestFactorsThroughTheClient(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, withKeys)
 	s.run(factorRoles...)
 	a := throughClient(t, s)
@@ -227,12 +228,16 @@ func TestFactorsThroughTheClient(t *testing.T) {
 		t.Errorf("regenerated: %d left", fresh.Left)
 	}
 
+	_, err = a.RemoveFactor(ctx, client.RemoveFactor{User: user, Session: session, Factor: sms.Factor, Proof: a.proof(fresh.Codes[0].Code)})
+	a.fails("a backup code that was just made", err, client.ErrCoolingOff)
+
 	// A code proves one act. At the end there is none left to prove with.
-	list = sure[client.Factors](a)(a.RemoveFactor(ctx, client.RemoveFactor{User: user, Session: session, Factor: sms.Factor, Proof: a.proof(fresh.Codes[0].Code)}))
-	if len(list.Factors) != 2 || list.BackupCodesLeft != 9 {
+	once := app.next()
+	list = sure[client.Factors](a)(a.RemoveFactor(ctx, client.RemoveFactor{User: user, Session: session, Factor: sms.Factor, Proof: a.proof(once)}))
+	if len(list.Factors) != 2 || list.BackupCodesLeft != 10 {
 		t.Errorf("left are %+v", list)
 	}
-	_, err = a.BeginDeactivation(ctx, client.BeginDeactivation{User: user, Session: session, Proof: a.proof(fresh.Codes[0].Code)})
+	_, err = a.BeginDeactivation(ctx, client.BeginDeactivation{User: user, Session: session, Proof: a.proof(once)})
 	a.fails("a code twice", err, client.ErrWrongCode)
 	wish := sure[client.Deactivation](a)(a.BeginDeactivation(ctx, client.BeginDeactivation{User: user, Session: session, Proof: a.proof(app.next())}))
 	a.fails("another session", a.ConfirmDeactivation(ctx, wish.Ceremony, "another"), client.ErrUnknownCeremony)
@@ -251,6 +256,7 @@ func TestFactorsThroughTheClient(t *testing.T) {
 
 // A login by event, from its publication to the verdict.
 func TestALoginEventThroughTheClient(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t)
 	s.run(factorRoles...)
 	a := throughClient(t, s)
@@ -284,6 +290,7 @@ func TestALoginEventThroughTheClient(t *testing.T) {
 
 // A user sets up recovery, loses everything, has one attempt stopped, and comes back by a code and the passphrase.
 func TestRecoveryThroughTheClient(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveryWait = 0 }))
 	s.run(factorRoles...)
 	a := throughClient(t, s)
@@ -316,10 +323,16 @@ func TestRecoveryThroughTheClient(t *testing.T) {
 
 	// Somebody begins one, and the user stops it.
 	begin := client.BeginRecovery{User: user, Session: "lost", Methods: []client.Method{client.MethodEmail}, Origin: client.Origin{IP: "203.0.113.7"}}
-	sure[client.Recovery](a)(a.BeginRecovery(ctx, begin))
 	_, err := a.BeginRecovery(ctx, begin)
+	a.fails("without the password", err, client.ErrReauthenticationRequired)
+	begin.ReauthenticatedAt = a.proof("").ReauthenticatedAt
+	sure[client.Recovery](a)(a.BeginRecovery(ctx, begin))
+	_, err = a.BeginRecovery(ctx, begin)
 	a.fails("a second one", err, client.ErrConflict)
-	if err := a.CancelRecovery(ctx, client.CancelRecovery{User: user, Session: session}); err != nil {
+	stop := client.CancelRecovery{User: user, Session: session}
+	a.fails("stopped without the password", a.CancelRecovery(ctx, stop), client.ErrReauthenticationRequired)
+	stop.ReauthenticatedAt = begin.ReauthenticatedAt
+	if err := a.CancelRecovery(ctx, stop); err != nil {
 		t.Fatal(err)
 	}
 	heardOf(a, client.EventRecoveryCancelled, func(d client.RecoveryChange) bool { return d.User == user && d.By == "user" })

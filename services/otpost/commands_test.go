@@ -71,7 +71,13 @@ func TestAppCommands(t *testing.T) {
 	for _, row := range [][]string{{"name", "shop"}, {"display-name", "The Shop"}, {"digits", "8"}, {"channels", "sms,email"}, {"life", "3m"}, {"attempts", "5"}} {
 		has(t, out, row...)
 	}
+	if hint := "otpost app policy set shop --rp-id="; !strings.Contains(out, hint) {
+		t.Errorf("it does not say %q:\n%s", hint, out)
+	}
 	sh.fails(1, []string{"shop"}, "app", "create", "shop")
+	if out := sh.ok("app", "create", "keyed", "--rp-id=keyed.example", "--origins=https://keyed.example"); strings.Contains(out, "security keys") {
+		t.Errorf("it says how to allow what is allowed:\n%s", out)
+	}
 	sh.fails(1, []string{"app name"}, "app", "create", "Shop")
 	sh.ok("app", "create", "another")
 	out = sh.ok("app", "list")
@@ -115,7 +121,7 @@ func TestAppCommands(t *testing.T) {
 		"--hotp-resync=200", "--ceremony-life=2m", "--reauth-within=1m", "--cooling-off=0s", "--device-life=2160h", "--device-grace=5s", "--recovery-wait=90m",
 		"--recoveries-per-day=1", "--recovery-methods=US=email+phone+letter; DE=; *=email", "--support-approval=false", "--rp-id=shop.example",
 		"--origins=https://shop.example, https://pay.shop.example", "--channels=webauthn,yubikey")
-	if shown := sh.ok("app", "show", "shop"); shown != out {
+	if shown := sh.ok("app", "show", "shop"); shown+"\nNobody in DE can recover by themselves.\n" != out {
 		t.Errorf("policy set shows:\n%s\nshow shows:\n%s", out, shown)
 	}
 	for _, row := range [][]string{
@@ -147,8 +153,8 @@ func TestAppCommands(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"max-factors=0", "totp-algorithm=MD5", "totp-digits=9", "totp-period=45", "hotp-look-ahead=51", "hotp-resync=9", "ceremony-life=119s", "reauth-within=6m",
-		"cooling-off=169h", "device-life=2161h", "device-grace=4s", "recovery-wait=1500ms", "recoveries-per-day=11", "recovery-methods=US", "recovery-methods=us=email",
-		"recovery-methods=US=pigeon", "recovery-methods=US=email;US=phone", "rp-id=https://shop.example", "rp-id=", "origins=http://shop.example", "origins=https://other.example",
+		"cooling-off=169h", "device-life=2161h", "device-grace=4s", "recovery-wait=1500ms", "recoveries-per-day=11", "recovery-methods=US", "recovery-methods=us=email;*=email",
+		"recovery-methods=US=pigeon;*=email", "recovery-methods=US=email;US=phone;*=email", "recovery-methods=US=email", "recovery-methods=", "rp-id=https://shop.example", "rp-id=", "origins=http://shop.example", "origins=https://other.example",
 		"origins=",
 	} {
 		name, _, _ := strings.Cut(bad, "=")
@@ -157,6 +163,36 @@ func TestAppCommands(t *testing.T) {
 		}
 		sh.fails(1, []string{"--" + name}, "app", "policy", "set", "shop", "--"+bad)
 	}
+	for bad, words := range map[string]string{
+		"origins=http://evil.example": `"http://evil.example" must be of https`, "life=11m": "must be 1m to 10m, not 11m", "life=90500ms": "whole seconds, not 1m30.5s",
+		"reauth-within=6m": "must be 1m to 5m, not 6m", "cooling-off=169h": "must be 0s to 168h, not 169h", "recovery-methods=US=email": "'*=email'",
+	} {
+		name, _, _ := strings.Cut(bad, "=")
+		sh.fails(1, []string{name, words}, "app", "policy", "set", "shop", "--"+bad)
+	}
+	for methods, words := range map[string]string{
+		"US=email;*=": "Nobody elsewhere can recover", "*=": "Nobody can recover", "US=;*=": "Nobody can recover", "US=;DE=;*=email": "Nobody in DE, US can recover",
+	} {
+		if out := sh.ok("app", "policy", "set", "shop", "--recovery-methods="+methods); !strings.Contains(out, "\n"+words+" by themselves.\n") {
+			t.Errorf("with %s it says:\n%s", methods, out)
+		}
+	}
+	if out := sh.ok("app", "policy", "set", "shop", "--recovery-methods=US=phone;*=email"); strings.Contains(out, "obody") {
+		t.Errorf("where everybody can recover it says:\n%s", out)
+	}
+	// A security key serves under one domain only.
+	insert := `INSERT INTO factors (id, app_id, user_id, kind, label, sealed, mask, last_step, public_id, credential, created_at)
+		SELECT gen_random_uuid(), id, 'alice', 'webauthn', '', '', '', -1, $1, '', now() FROM apps WHERE name = 'shop'`
+	db.Exec(t, insert, "first")
+	db.Exec(t, insert, "second")
+	moved := []string{"app", "policy", "set", "shop", "--rp-id=pay.shop.example", "--origins=https://pay.shop.example"}
+	sh.fails(1, []string{"--rp-id", `2 security keys are enrolled for "shop.example"`, "--yes"}, moved...)
+	has(t, sh.ok("app", "show", "shop"), "rp-id", "shop.example")
+	sh.ok("app", "policy", "set", "shop", "--rp-id=shop.example", "--origins=https://shop.example") // the same one, with other pages
+	if out := sh.ok(append(moved, "--yes")...); !strings.Contains(out, "\n2 security keys are enrolled for \"shop.example\", and nobody can use") {
+		t.Errorf("it says:\n%s", out)
+	}
+	db.Exec(t, `UPDATE factors SET state = 'removed', removed_at = now() WHERE kind = 'webauthn'`)
 	sh.ok("app", "policy", "set", "shop", "--rp-id=", "--origins=")
 	sh.fails(1, []string{"nothing to set"}, "app", "policy", "set", "shop")
 	sh.fails(1, []string{"ghost"}, "app", "policy", "set", "ghost", "--digits=8")
@@ -175,6 +211,23 @@ func TestKeysCommands(t *testing.T) {
 		}
 	}
 	sh.fails(1, []string{"exist"}, "keys", "init")
+	if out := sh.ok("keys", "init", "--missing"); out != "Nothing was missing.\n" {
+		t.Errorf("of a whole folder init --missing says:\n%s", out)
+	}
+	for _, lost := range []string{"letter/ceremony.json", "verification/index.json"} {
+		if err := os.Remove(filepath.Join(dir, lost)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := sh.ok("keys", "init", "--missing"); strings.Count(out, "\n") != 3 || !strings.Contains(out, dir+"/letter/ceremony.json\n") ||
+		!strings.Contains(out, dir+"/verification/index.json\n") {
+		t.Errorf("init --missing says:\n%s", out)
+	}
+	elsewhere := shell{t, map[string]string{"OTPOST_KEYS": filepath.Join(t.TempDir(), "wrong")}}
+	elsewhere.fails(1, []string{"--keys", "no keysets here", "keys init"}, "keys", "init", "--missing")
+	if _, err := os.Stat(elsewhere.env["OTPOST_KEYS"]); !os.IsNotExist(err) {
+		t.Errorf("where there were no keys, init --missing made some (%v)", err)
+	}
 	row := regexp.MustCompile(`(?m)^code\s+(\d+)\s+(.+)$`)
 	keys := func() [][]string { return row.FindAllStringSubmatch(sh.ok("keys", "list"), -1) }
 	first := keys()
@@ -262,18 +315,18 @@ func TestFactorCommands(t *testing.T) {
 	s.expect("by enrolled mailbox", "verified", 4, s.verify(c.Challenge, "reached", s.mail(address(1)).Code()))
 
 	status := sh.ok("status", c.Challenge)
-	for _, row := range [][]string{{"challenge", c.Challenge}, {"user", "reached"}, {"state", "verified"}, {"attempts", "1 of 5"}, {"sends", "1 of 5"}, {"1", "email", "u•••@example.com"}} {
+	for _, row := range [][]string{{"challenge", c.Challenge}, {"user", "reached"}, {"state", "verified"}, {"attempts", "1 of 5"}, {"sends", "1 of 5"}, {c.Challenge + "-1", "login", "email", "u•••@example.com"}} {
 		has(t, status, row...)
 	}
 	sh.fails(1, []string{"user"}, "factor", "add", "sms", "--user=a\nb", "+14155560002")
-	sh.fails(1, []string{"address"}, "factor", "add", "sms", "--user=reached", "4155560002")
+	sh.fails(1, []string{": the address must start with +"}, "factor", "add", "sms", "--user=reached", "4155560002")
 	sh.fails(1, []string{"address"}, "factor", "add", "email", "--user=reached", "Eve <eve@example.com>")
 	sh.fails(1, []string{"digits"}, "factor", "add", "totp", "--user=reached", "--digits=5")
 	sh.fails(1, []string{"period"}, "factor", "add", "totp", "--user=reached", "--period=45")
 	sh.fails(2, []string{"--algorithm", "SHA1"}, "factor", "add", "totp", "--user=reached", "--algorithm=MD5")
 	sh.fails(2, []string{"--user", "OTPOST_USER"}, "factor", "list")
 	sh.fails(1, []string{"must be a UUID"}, "status", "last")
-	sh.fails(1, []string{"no such challenge"}, "status", "0193503c-7a80-7c1e-9d2a-3f1be2a45c07")
+	sh.fails(1, []string{"no challenge, recovery, ceremony or message of this id"}, "status", "0193503c-7a80-7c1e-9d2a-3f1be2a45c07")
 	sh.env["OTPOST_APP"] = "ghost"
 	sh.fails(1, []string{"ghost"}, "factor", "list", "--user=reached")
 	sh.fails(1, []string{"ghost"}, "status", c.Challenge)
@@ -399,7 +452,7 @@ func TestHelpOfEveryCommand(t *testing.T) {
 	setting := regexp.MustCompile(`(?m)^\s+--([a-z][a-z0-9-]+)`)
 	for _, command := range []string{
 		"", "up", "demo", "challenge", "sms", "email", "verification", "migrate", "keys", "keys init", "keys list", "keys rotate", "keys promote", "keys remove",
-		"enrolment", "letter", "factor add hotp", "factor add yubikey", "factor import", "factor tokens", "audit", "support", "support find", "support begin",
+		"enrolment", "letter", "factor add hotp", "factor add yubikey", "factor import", "factor tokens", "factor tokens list", "factor tokens release", "audit", "support", "support find", "support begin",
 		"support approve", "support refuse", "support cancel", "support status",
 		"app", "app create", "app list", "app show", "app policy", "app policy set", "factor", "factor add", "factor add totp", "factor add sms", "factor add email",
 		"factor list", "account", "account unlock", "status", "dead", "dead list", "dead show", "dead retry", "dead drop", "nats", "nats config",

@@ -126,6 +126,7 @@ func newRole(name bus.Role, f workerFlags, log *slog.Logger, m *telemetry.Metric
 		_ = db.Close()
 		return nil, fmt.Errorf("--nats-url: %w", err)
 	}
+	m.Workers.WithLabelValues(string(name)).Set(1)
 	r := &role{name: name, flags: f, build: build, health: h, parts: parts{db: db, bus: b, keys: keys, metrics: m, log: log}}
 	if r.worker, err = build(r.parts); err != nil {
 		_ = db.Close()

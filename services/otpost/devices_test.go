@@ -54,6 +54,7 @@ func (s *system) skipped(login string) (event.Skipped, otposttest.Event) {
 }
 
 func TestTrustedDevice(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t)
 	s.run(bus.RoleChallenge)
 	s.addTOTP("alice")
@@ -105,6 +106,7 @@ func TestTrustedDevice(t *testing.T) {
 }
 
 func TestAStolenDeviceToken(t *testing.T) {
+	t.Parallel()
 	for _, way := range []string{"login", "event", "renewal"} {
 		t.Run(way, func(t *testing.T) {
 			s := newSystem(t)
@@ -199,6 +201,7 @@ func TestTrustedDeviceAtOnce(t *testing.T) {
 
 // What a user has enrolled and wishes decides what a login asks for, and a factor that needs no message sends none.
 func TestLoginAsksForTheUsersFactor(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t)
 	s.run(bus.RoleChallenge, bus.RoleSMS)
 	ring := otposttest.Ring(t, keyring.Enrolment)
@@ -249,7 +252,11 @@ func TestLoginAsksForTheUsersFactor(t *testing.T) {
 		t.Errorf("next best is %+v", r)
 	}
 	s.db.Exec(t, "UPDATE factors SET state = 'suspended'")
-	if r := s.ask("nothing left", "alice", nil); r.Outcome != event.OutcomeRefused || r.Reason != "no_factor" {
+	if r := s.ask("nothing left", "alice", nil); r.Outcome != event.OutcomeIssued || strings.Join(r.Methods, " ") != "backup_code" {
+		t.Errorf("with nothing but suspended factors and backup codes: %+v", r)
+	}
+	s.db.Exec(t, "DELETE FROM backup_codes")
+	if r := s.ask("nothing at all", "alice", nil); r.Outcome != event.OutcomeRefused || r.Reason != "no_factor" {
 		t.Errorf("with nothing but suspended factors: %+v", r)
 	}
 }

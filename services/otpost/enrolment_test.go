@@ -186,6 +186,7 @@ func (s *system) notified(to string, words ...string) string {
 
 // The life of an authenticator app, read and answered by independent programs.
 func TestAuthenticatorApp(t *testing.T) {
+	t.Parallel()
 	zbar := tool(t, "zbarimg", "zbar-tools")
 	s := newSystem(t)
 	s.run(factorRoles...)
@@ -269,6 +270,7 @@ func TestAuthenticatorApp(t *testing.T) {
 
 // A number is proven by the code that goes there, and cannot be all that is left of the factors for a day.
 func TestNumberAndAddress(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t)
 	s.run(factorRoles...)
 	a := s.enrol("alice")
@@ -365,6 +367,7 @@ func TestNumberAndAddress(t *testing.T) {
 
 // Deactivation asks for password, code and confirmation, and leaves nothing.
 func TestDeactivation(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t)
 	s.run(factorRoles...)
 	a := s.enrol("alice")
@@ -404,6 +407,7 @@ func TestDeactivation(t *testing.T) {
 
 // Backup codes are shown again to who has just entered the password, and new ones make the old void.
 func TestBackupCodesShownAndRenewed(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t)
 	s.run(factorRoles...)
 	a := s.enrol("alice")

@@ -145,7 +145,7 @@ func (c *factorAddAddressCmd) Run(r *run) error {
 		address, err = otp.ParseEmail(c.Address)
 	}
 	if err != nil {
-		return fmt.Errorf("address: %w", err)
+		return err // names the address as what is wrong
 	}
 	keys, err := keyring.Load(c.Keys, keyring.Operator)
 	if err != nil {
@@ -192,13 +192,13 @@ func (c *factorListCmd) Run(r *run) error {
 			return err
 		}
 		w := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "FACTOR\tKIND\tSTATE\tTO\tLABEL\tADDED\tLAST USED")
+		fmt.Fprintln(w, "FACTOR\tKIND\tSTATE\tTO\tLABEL\tADDED\tLAST USED\tSERIAL")
 		for _, f := range factors {
 			used := "never"
 			if !f.LastUsedAt.IsZero() {
 				used = f.LastUsedAt.Format(time.DateTime)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.ID, f.Kind, f.State, f.Mask, f.Label, f.CreatedAt.Format(time.DateTime), used)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.ID, f.Kind, f.State, f.Mask, f.Label, f.CreatedAt.Format(time.DateTime), used, f.Serial)
 		}
 		return w.Flush()
 	})

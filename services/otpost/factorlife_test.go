@@ -2,16 +2,12 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"pgregory.net/rapid"
 
 	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/event"
@@ -19,10 +15,11 @@ import (
 	"github.com/otpost/otpost/pkg/otposttest"
 )
 
-// This file tries what must not work: bad input, foreign ceremonies, many at once, and any order of requests.
+// This file tries what must not work: bad input, foreign ceremonies, many at once; and what apps signal. Any order of requests is in factor_model_test.go.
 
 // Every refusal says why and changes nothing.
 func TestFactorRequestsRefused(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.MaxFactors = 2 }))
 	s.run(factorRoles...)
 	a := s.enrol("alice")
@@ -147,6 +144,7 @@ func TestRightConfirmationsAtOnce(t *testing.T) {
 
 // What apps signal ends the trust in devices, and a person who is deleted leaves no row.
 func TestSignals(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t)
 	s.run(factorRoles...)
 	a := s.enrol("alice")
@@ -237,220 +235,9 @@ func (s *system) enrolAddress(user, kind, address string) event.FactorConfirmRep
 	return s.confirm(user, b.Ceremony, s.code(address))
 }
 
-// No order of requests leaves a user with half a factor. The model is small: what is open, what was confirmed, what is active.
-func TestFactorLifeInAnyOrder(t *testing.T) {
-	s := newSystem(t)
-	s.run(bus.RoleChallenge, bus.RoleVerification, bus.RoleEnrolment)
-	users := 0
-	fewer(t, 30) // each is some dozens of requests
-	rapid.Check(t, func(r *rapid.T) {
-		users++
-		m := &lifeModel{s: s, user: fmt.Sprintf("user-%d", users), apps: map[string]*authenticator{}, states: map[string]string{}}
-		r.Repeat(map[string]func(*rapid.T){
-			"begin":       m.begin,
-			"confirm":     m.confirm,
-			"confirm bad": m.confirmBad,
-			"acknowledge": m.acknowledge,
-			"remove":      m.remove,
-			"deactivate":  m.deactivate,
-			"wait":        func(*rapid.T) { s.clock.Advance(time.Minute) },
-			"":            m.check,
-		})
-	})
-}
-
-// fewer has the property tests that follow draw fewer cases, until the test ends.
-func fewer(t *testing.T, checks int) {
-	t.Helper()
-	f := flag.Lookup("rapid.checks")
-	was := f.Value.String()
-	if err := f.Value.Set(strconv.Itoa(checks)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = f.Value.Set(was) })
-}
-
-type lifeModel struct {
-	s      *system
-	user   string
-	open   string // the ceremony that may be confirmed
-	opened time.Time
-	apps   map[string]*authenticator // by ceremony, which is the factor's id
-	states map[string]string         // of factors: confirmed or active
-}
-
-func (m *lifeModel) active() (ids []string) {
-	for id, state := range m.states {
-		if state == "active" {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
-func (m *lifeModel) begin(r *rapid.T) {
-	body := owned(m.user, map[string]any{"kind": "totp"})
-	with := rapid.Bool().Draw(r, "password")
-	if with {
-		body["reauthenticated_at"] = m.s.now()
-	}
-	b, problem := request[event.FactorBeginReply](m.s, event.VerbFactorBegin, body)
-	switch want := len(m.active()) > 0 && !with; {
-	case want && problem != "reauthentication_required":
-		r.Fatalf("begun without the password: %q", problem)
-	case want:
-		return
-	case problem == "rate_limited" || problem == "too_many":
-		return
-	case problem != "":
-		r.Fatalf("begin: %s", problem)
-	}
-	_, secret, _ := strings.Cut(b.URI, "secret=")
-	secret, _, _ = strings.Cut(secret, "&")
-	m.open, m.opened = b.Ceremony, m.s.clock.Now()
-	m.apps[b.Ceremony] = &authenticator{s: m.s, secret: secret}
-}
-
-// value computes the app's value without a process for each.
-func (m *lifeModel) value(ceremony string) string {
-	v, err := totpValue(m.apps[ceremony].secret, m.s.clock.Now())
-	if err != nil {
-		m.s.t.Fatal(err)
-	}
-	return v
-}
-
-func (m *lifeModel) confirm(r *rapid.T) {
-	if len(m.apps) == 0 {
-		return
-	}
-	ids := make([]string, 0, len(m.apps))
-	for id := range m.apps {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	id := rapid.SampledFrom(ids).Draw(r, "ceremony")
-	c, problem := request[event.FactorConfirmReply](m.s, event.VerbFactorConfirm, map[string]any{"ceremony": id, "session": "session of " + m.user, "code": m.value(id)})
-	live := id == m.open && m.s.clock.Now().Before(m.opened.Add(10*time.Minute))
-	switch {
-	case !live && problem != "unknown_ceremony":
-		r.Fatalf("a ceremony that is over: %q", problem)
-	case live && problem == "rate_limited":
-		return
-	case live && problem != "":
-		r.Fatalf("confirm: %s", problem)
-	case !live:
-		return
-	}
-	want := "active"
-	if len(m.active()) == 0 {
-		want = "confirmed"
-	}
-	if c.State != want || (want == "confirmed") != (len(c.BackupCodes) == 10) {
-		r.Fatalf("confirmed as %+v, want %s", c, want)
-	}
-	m.open, m.states[id] = "", want
-}
-
-func (m *lifeModel) confirmBad(r *rapid.T) {
-	if m.open == "" {
-		return
-	}
-	_, problem := request[event.FactorConfirmReply](m.s, event.VerbFactorConfirm, map[string]any{
-		"ceremony": m.open, "session": "session of " + m.user, "code": wrongCode(m.value(m.open)),
-	})
-	switch problem {
-	case "wrong_code", "rate_limited":
-	case "unknown_ceremony":
-		m.open = "" // expired, or its attempts are used up
-	default:
-		r.Fatalf("a wrong value: %q", problem)
-	}
-	if n := otposttest.Get[int](m.s.t, m.s.db, `SELECT count(*) FROM ceremonies WHERE user_id = '`+m.user+`' AND state = 'open'`); n == 0 {
-		m.open = ""
-	}
-}
-
-func (m *lifeModel) acknowledge(r *rapid.T) {
-	_, problem := request[event.BackupAcknowledgeReply](m.s, event.VerbBackupAcknowledge, owned(m.user, map[string]any{"how": "copied"}))
-	if (len(m.states) == 0) != (problem == "no_factor") || problem != "" && problem != "no_factor" {
-		r.Fatalf("acknowledged with %v: %q", m.states, problem)
-	}
-	for id := range m.states {
-		m.states[id] = "active"
-	}
-}
-
-func (m *lifeModel) remove(r *rapid.T) {
-	active := m.active()
-	if len(active) == 0 {
-		return
-	}
-	id := rapid.SampledFrom(active).Draw(r, "factor")
-	m.s.clock.Advance(31 * time.Second)
-	_, problem := request[event.FactorListReply](m.s, event.VerbFactorRemove, owned(m.user, map[string]any{
-		"factor": id, "reauthenticated_at": m.s.now(), "code": m.value(active[0]),
-	}))
-	switch {
-	case len(active) == 1 && problem != "last_factor":
-		r.Fatalf("the last one removed: %q", problem)
-	case len(active) == 1 || problem == "wrong_code" || problem == "rate_limited": // it waits after wrong values
-		return
-	case problem != "":
-		r.Fatalf("remove: %s", problem)
-	}
-	delete(m.states, id)
-}
-
-func (m *lifeModel) deactivate(r *rapid.T) {
-	active := m.active()
-	m.s.clock.Advance(31 * time.Second)
-	body := owned(m.user, map[string]any{"reauthenticated_at": m.s.now()})
-	if len(active) > 0 {
-		body["code"] = m.value(active[0])
-	}
-	b, problem := request[event.DeactivateBeginReply](m.s, event.VerbDeactivateBegin, body)
-	switch {
-	case len(m.states) == 0 && problem != "no_factor":
-		r.Fatalf("deactivated with nothing: %q", problem)
-	case problem == "wrong_code" || problem == "rate_limited" || len(m.states) == 0:
-		return
-	case problem != "":
-		r.Fatalf("deactivate: %s", problem)
-	}
-	if !rapid.Bool().Draw(r, "confirmed") {
-		return
-	}
-	if _, problem := request[event.DeactivateConfirmReply](m.s, event.VerbDeactivateConfirm, map[string]any{"ceremony": b.Ceremony, "session": "session of " + m.user}); problem == "rate_limited" {
-		return
-	} else if problem != "" {
-		r.Fatalf("deactivate: %s", problem)
-	}
-	clear(m.states)
-	m.open = ""
-}
-
-// check compares what otpost says with the model.
-func (m *lifeModel) check(r *rapid.T) {
-	list := must[event.FactorListReply](m.s, event.VerbFactorList, map[string]any{"user": m.user})
-	got := map[string]string{}
-	for _, f := range list.Factors {
-		got[f.Factor] = f.State
-	}
-	if fmt.Sprint(got) != fmt.Sprint(m.states) {
-		r.Fatalf("it has %v, want %v", got, m.states)
-	}
-	if list.Activated != (len(m.active()) > 0) {
-		r.Fatalf("activated is %v with %v", list.Activated, m.states)
-	}
-	if half := len(m.states) > 0 && list.BackupCodesLeft == 0; half {
-		r.Fatalf("factors without backup codes: %v", m.states)
-	}
-}
-
 // Enrolment that was killed after its commit loses neither the message nor the notice: the next one sends them.
 func TestEnrolmentKilledBeforeItPublishes(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t)
 	s.run(bus.RoleSMS, bus.RoleEmail, bus.RoleVerification)
 	g := newGate(t, strings.TrimPrefix(s.nats.URL(), "nats://"))

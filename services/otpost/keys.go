@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -22,11 +23,10 @@ type keysInitCmd struct {
 
 // Run makes the keysets.
 func (c *keysInitCmd) Run(r *run) error {
-	prepare := keyring.Init
 	if c.Missing {
-		prepare = keyring.Complete
+		return c.complete(r)
 	}
-	if err := prepare(c.Keys); err != nil {
+	if err := keyring.Init(c.Keys); err != nil {
 		return err
 	}
 	for _, role := range keyring.Roles() {
@@ -34,6 +34,25 @@ func (c *keysInitCmd) Run(r *run) error {
 	}
 	fmt.Fprintln(r.stdout, "Give each worker the folder of its own role only, and keep a copy of all of them safe: without the keys no factor can be read.")
 	return nil
+}
+
+// complete makes what is missing, and names each file: these are what has to reach the workers.
+func (c *keysInitCmd) complete(r *run) error {
+	made, err := keyring.Complete(c.Keys)
+	for _, file := range made { // also where it was cut short
+		fmt.Fprintf(r.stdout, "%s/%s\n", c.Keys, file)
+	}
+	switch {
+	case errors.Is(err, keyring.ErrNoKeys):
+		return fmt.Errorf("--keys: %w; run otpost keys init without --missing to make the first ones", err)
+	case err != nil:
+		return err
+	case len(made) == 0:
+		fmt.Fprintln(r.stdout, "Nothing was missing.")
+		return nil
+	}
+	_, err = fmt.Fprintln(r.stdout, "These were made. Give each worker what is new in the folder of its role, and keep a copy of all of them safe.")
+	return err
 }
 
 type keysListCmd struct{ keysFlags }

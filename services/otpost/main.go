@@ -40,7 +40,7 @@ type cli struct {
 	Support      supportCmd      `cmd:"" group:"operation" help:"Help a user who has lost their factors, as a support agent."`
 	Audit        auditCmd        `cmd:"" group:"operation" help:"Tell who did what to a user's factors."`
 	Account      accountCmd      `cmd:"" group:"operation" help:"Unlock accounts."`
-	Challenges   statusCmd       `cmd:"" name:"status" group:"operation" help:"Tell where a challenge stands, with its deliveries."`
+	Status       statusCmd       `cmd:"" name:"status" group:"operation" help:"Tell where a challenge, a recovery or a message stands, with its deliveries."`
 	Dead         deadCmd         `cmd:"" group:"operation" help:"List, show, retry and drop dead letters."`
 	NATS         natsCmd         `cmd:"" name:"nats" group:"operation" help:"Configuration and permissions of a NATS server for otpost."`
 	Ver          versionCmd      `cmd:"" name:"version" help:"Print the version."`

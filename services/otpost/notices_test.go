@@ -10,6 +10,7 @@ import (
 
 // A notice that cannot be read keeps no other one waiting, and a flood of them costs a dozen messages.
 func TestNoticesThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t)
 	stop := s.run(factorRoles...)
 	s.enrol("alice")

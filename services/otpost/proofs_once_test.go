@@ -90,6 +90,7 @@ func TestCheckForAnAct(t *testing.T) {
 
 // The same value of a token, at several challenges at once, is accepted once.
 func TestCounterOnce(t *testing.T) {
+	t.Parallel()
 	for kind, give := range map[string]func(*system) func() string{
 		"hotp": func(s *system) func() string {
 			k, n := s.giveToken("alice"), int64(-1)
@@ -124,6 +125,7 @@ func TestCounterOnce(t *testing.T) {
 
 // One backup code, at several challenges at once, lets one pass.
 func TestBackupCodeOnce(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, withKeys)
 	s.run(bus.RoleChallenge, bus.RoleVerification, bus.RoleVerification)
 	codes := s.giveBackupCodes("alice", 10)
@@ -143,6 +145,7 @@ func TestBackupCodeOnce(t *testing.T) {
 // What a security key has signed is looked at once. Here it comes with the wrong values of a transaction first, as from somebody who has seen it pass and
 // would like to have it count for something else, and then rightly, many at once; the key counts nothing, so that only its session tells.
 func TestAssertionOnce(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, withKeys)
 	s.run(bus.RoleChallenge, bus.RoleVerification, bus.RoleVerification)
 	key := otposttest.NewAuthenticator(t)

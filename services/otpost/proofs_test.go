@@ -342,6 +342,7 @@ func TestProofs(t *testing.T) {
 			t.Fatalf("verdict %+v", r)
 		}
 		c = s.begin("copied", bySMS(1), "2")
+		other := s.begin("copied", bySMS(1), "3")
 		s.expect("its copy", "wrong", 9, s.sign(c.Challenge, "copied", twin.Get(t, s.options(c.Challenge, "copied"), keyOrigin), nil))
 		if state := otposttest.Get[string](t, s.db, `SELECT f.state || u.epoch FROM factors f JOIN users u USING (app_id, user_id) WHERE f.id = $1`, id); state != "suspended2" {
 			t.Errorf("the factor, and its user's epoch, are %s", state)
@@ -356,6 +357,9 @@ func TestProofs(t *testing.T) {
 		}
 		if s.noticed("copied", otp.NoticeFactorSuspended) != 1 || s.audited("copied", "factor.suspended") != 1 || s.audited("copied", "device.revoked") != 1 {
 			t.Error("the user is not told, or the audit is not")
+		}
+		if r := s.ended(other.Challenge); r != "cancelled" {
+			t.Errorf("another login has ended as %s, want cancelled", r)
 		}
 		s.refuses("the key itself", event.VerbWebAuthnBegin, "no_factor", map[string]any{"challenge": c.Challenge, "session": "session of copied"})
 	})

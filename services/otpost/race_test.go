@@ -68,8 +68,10 @@ func TestSameEventThrice(t *testing.T) {
 
 // The worker's process is killed after it has committed and before NATS has heard of it.
 func TestWorkerKilledBetweenCommitAndAck(t *testing.T) {
+	t.Parallel()
 	for _, role := range []bus.Role{bus.RoleChallenge, bus.RoleSMS} {
 		t.Run(string(role), func(t *testing.T) {
+			t.Parallel()
 			s := newSystem(t, shortAckWait(2*time.Second))
 			others := []bus.Role{bus.RoleVerification}
 			if role == bus.RoleSMS {
@@ -301,6 +303,7 @@ func TestTOTPStepOnce(t *testing.T) {
 }
 
 func TestExpiredWhileQueuedIsNeverSent(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t)
 	stop := s.run(bus.RoleChallenge)
 	s.run(bus.RoleVerification)

@@ -89,7 +89,7 @@ func (m *recoveryModel) begin(r *rapid.T, agent string) {
 	}
 	body := map[string]any{"app": "demo", "user": m.user, "reason": "asked"}
 	if agent == "" {
-		body = owned(m.user, nil)
+		body = m.s.lost(m.user, nil)
 	}
 	if methods != nil {
 		body["methods"] = methods
@@ -160,6 +160,8 @@ func (m *recoveryModel) decide(r *rapid.T, verb string, next otp.RecoveryState) 
 	}
 	if m.state = next; next == otp.RecoveryProving {
 		m.sent()
+	} else {
+		m.begun = m.begun[:len(m.begun)-1] // what was refused does not count
 	}
 }
 
@@ -171,12 +173,17 @@ func (m *recoveryModel) prove(r *rapid.T) {
 		otp.ProofEmail, otp.ProofEmail, otp.ProofPhone, otp.ProofPhone, otp.ProofBackupCode, otp.ProofBackupCode, otp.ProofPassphrase,
 	}).Draw(r, "kind")
 	right := rapid.IntRange(0, 5).Draw(r, "right") > 0
-	session := "session of " + m.user
-	if rapid.IntRange(0, 7).Draw(r, "foreign") == 0 {
-		session = "another session"
+	session, password := m.session, rapid.Bool().Draw(r, "password")
+	if session == "" || rapid.IntRange(0, 5).Draw(r, "foreign") == 0 {
+		session = rapid.SampledFrom([]string{"session of " + m.user, "another session"}).Draw(r, "session")
+	}
+	given := m.proofs
+	takesOver := m.session != "" && session != m.session && password
+	if takesOver {
+		given = nil
 	}
 	until, chosen := m.methods[kind]
-	want := m.refusal(kind, session, chosen)
+	want := m.refusal(kind, m.session != "" && session != m.session && !takesOver, given, chosen)
 	code := "123456"
 	switch {
 	case kind == otp.ProofPassphrase:
@@ -193,7 +200,9 @@ func (m *recoveryModel) prove(r *rapid.T) {
 		right = right && m.now().Before(until)
 	}
 	body := proof(m.user, m.id, string(kind), code)
-	body["session"] = session
+	if body["session"] = session; password {
+		body["reauthenticated_at"] = m.s.now()
+	}
 	got, problem := request[event.RecoveryProveReply](m.s, event.VerbRecoveryProve, body)
 	if problem != want {
 		r.Fatalf("prove by %s: %q, want %q", kind, problem, want)
@@ -206,7 +215,7 @@ func (m *recoveryModel) prove(r *rapid.T) {
 		r.Fatalf("prove by %s: %s, want %s", kind, got.Result, result)
 	}
 	if right {
-		m.session, m.proofs = session, append(m.proofs, kind)
+		m.session, m.proofs = session, append(slices.Clone(given), kind)
 		if kind == otp.ProofBackupCode {
 			m.codes = m.codes[1:]
 		}
@@ -222,13 +231,13 @@ func (m *recoveryModel) prove(r *rapid.T) {
 }
 
 // refusal is why a proof is not even compared.
-func (m *recoveryModel) refusal(kind otp.ProofKind, session string, chosen bool) string {
+func (m *recoveryModel) refusal(kind otp.ProofKind, foreign bool, given []otp.ProofKind, chosen bool) string {
 	switch {
-	case !m.open(), m.state == otp.RecoveryWaiting, m.session != "" && m.session != session:
+	case !m.open(), m.state == otp.RecoveryWaiting, foreign:
 		return "unknown_recovery"
 	case m.state == otp.RecoveryApproval:
 		return "approval_required"
-	case slices.Contains(m.proofs, kind):
+	case slices.Contains(given, kind):
 		return "conflict"
 	case kind.IsCode() && !chosen:
 		return "not_allowed"
@@ -239,7 +248,7 @@ func (m *recoveryModel) refusal(kind otp.ProofKind, session string, chosen bool)
 }
 
 func (m *recoveryModel) cancel(r *rapid.T) {
-	how := rapid.SampledFrom([]string{"not", "not", "not", "wrong code", "session", "code", "support"}).Draw(r, "how")
+	how := rapid.SampledFrom([]string{"not", "not", "not", "not", "wrong code", "session", "other session", "password", "code", "support"}).Draw(r, "how")
 	if how == "not" {
 		return
 	}
@@ -257,9 +266,19 @@ func (m *recoveryModel) cancel(r *rapid.T) {
 		return
 	}
 	body, want := map[string]any{"user": m.user}, ""
-	if how == "session" {
+	byCode := false
+	switch how {
+	case "session":
+		body["session"] = m.session
+		if m.session == "" { // support's, which nobody has taken up
+			body["session"], body["reauthenticated_at"] = "whichever session", m.s.now()
+		}
+	case "other session":
 		body["session"] = "whichever session"
-	} else {
+	case "password":
+		body["session"], body["reauthenticated_at"] = "whichever session", m.s.now()
+	default:
+		byCode = true
 		body["code"] = "12345678"
 		if m.id != "" {
 			body["code"] = m.s.stopCode(m.id)
@@ -268,7 +287,9 @@ func (m *recoveryModel) cancel(r *rapid.T) {
 	switch {
 	case !m.open():
 		want = "unknown_recovery"
-	case how != "session" && m.budget.Wait(m.now()) > 0:
+	case how == "other session":
+		want = "reauthentication_required"
+	case byCode && m.budget.Wait(m.now()) > 0:
 		want = "rate_limited"
 	case how == "wrong code":
 		body["code"], want = wrongCode(body["code"].(string)), "wrong_code"

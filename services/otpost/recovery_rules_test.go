@@ -26,11 +26,12 @@ func (s *system) recoveryState() string {
 
 // Every refusal says why and changes nothing.
 func TestRecoveryRequestsRefused(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t)
 	s.run(bus.RoleVerification, bus.RoleEnrolment)
 	const unknown = "0198a7c0-0000-7000-8000-000000000000"
 	s.recoverable("alice", 1) // has a recovery under way
-	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", map[string]any{"methods": []string{"email"}}))
+	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, s.lost("alice", map[string]any{"methods": []string{"email"}}))
 	s.recoverable("bert", 2) // could begin one
 	s.enrol("carol")         // has set no address
 	s.prefer("dora", map[string]any{"country": "US"})
@@ -78,15 +79,26 @@ func TestRecoveryRequestsRefused(t *testing.T) {
 		{"confirm an unknown ceremony", event.VerbRecoveryConfirm, map[string]any{"ceremony": unknown, "session": "session of fritz", "code": "123456"}, "unknown_ceremony"},
 		{"confirm in another session", event.VerbRecoveryConfirm, map[string]any{"ceremony": open.Ceremony, "session": "session of dora", "code": "123456"}, "unknown_ceremony"},
 		{"confirm a factor with it", event.VerbFactorConfirm, map[string]any{"ceremony": open.Ceremony, "session": "session of fritz", "code": "123456"}, "unknown_ceremony"},
-		{"begin without an address", event.VerbRecoveryBegin, owned("carol", nil), "no_factor"},
-		{"begin without a factor", event.VerbRecoveryBegin, owned("dora", nil), "no_factor"},
-		{"begin for nobody", event.VerbRecoveryBegin, owned("nobody", nil), "no_factor"},
-		{"begin a second one", event.VerbRecoveryBegin, owned("alice", nil), "conflict"},
-		{"begin beside support", event.VerbRecoveryBegin, owned("bert", nil), "conflict"},
-		{"begin by a method that is not allowed", event.VerbRecoveryBegin, owned("emil", nil), "not_allowed"},
-		{"begin by a method twice", event.VerbRecoveryBegin, owned("emil", map[string]any{"methods": []string{"email", "email"}}), "invalid"},
+		{"begin without the password", event.VerbRecoveryBegin, owned("bert", nil), "reauthentication_required"},
+		{"begin for nobody without the password", event.VerbRecoveryBegin, owned("nobody", nil), "reauthentication_required"},
+		{
+			"begin with a password of long ago", event.VerbRecoveryBegin,
+			owned("bert", map[string]any{"reauthenticated_at": event.Time(s.clock.Now().Add(-6 * time.Minute))}), "reauthentication_required",
+		},
+		{"begin without an address", event.VerbRecoveryBegin, s.lost("carol", nil), "no_factor"},
+		{"begin without a factor", event.VerbRecoveryBegin, s.lost("dora", nil), "no_factor"},
+		{"begin for nobody", event.VerbRecoveryBegin, s.lost("nobody", nil), "no_factor"},
+		{"begin a second one", event.VerbRecoveryBegin, s.lost("alice", nil), "conflict"},
+		{"begin beside support", event.VerbRecoveryBegin, s.lost("bert", nil), "conflict"},
+		{"begin by a method that is not allowed", event.VerbRecoveryBegin, s.lost("emil", nil), "not_allowed"},
+		{"begin by a method twice", event.VerbRecoveryBegin, s.lost("emil", map[string]any{"methods": []string{"email", "email"}}), "invalid"},
 		{"prove an unknown one", event.VerbRecoveryProve, proof("alice", unknown, "email", "123456"), "unknown_recovery"},
 		{"prove in another session", event.VerbRecoveryProve, proof("bert", begun.Recovery, "email", s.resetCode(begun.Recovery, "email")), "unknown_recovery"},
+		{
+			"prove in another session with a password of long ago", event.VerbRecoveryProve,
+			mergeWord("reauthenticated_at", event.Time(s.clock.Now().Add(-6*time.Minute)), proof("bert", begun.Recovery, "email", s.resetCode(begun.Recovery, "email"))),
+			"unknown_recovery",
+		},
 		{"prove by a method not chosen", event.VerbRecoveryProve, proof("alice", begun.Recovery, "phone", "123456"), "not_allowed"},
 		{"prove by what is no proof", event.VerbRecoveryProve, proof("alice", begun.Recovery, "totp", "123456"), "invalid"},
 		{"prove with a word", event.VerbRecoveryProve, proof("alice", begun.Recovery, "email", "sesame"), "invalid"},
@@ -97,6 +109,8 @@ func TestRecoveryRequestsRefused(t *testing.T) {
 		{"resend what was not chosen", event.VerbRecoveryResend, map[string]any{"recovery": begun.Recovery, "session": "session of alice", "method": "phone"}, "not_allowed"},
 		{"resend at once", event.VerbRecoveryResend, map[string]any{"recovery": begun.Recovery, "session": "session of alice", "method": "email"}, "rate_limited"},
 		{"resend before it is approved", event.VerbRecoveryResend, map[string]any{"recovery": asks.Recovery, "session": "session of bert", "method": "email"}, "approval_required"},
+		{"cancel in another session", event.VerbRecoveryCancel, map[string]any{"user": "alice", "session": "another session"}, "reauthentication_required"},
+		{"cancel support's without the password", event.VerbRecoveryCancel, owned("bert", nil), "reauthentication_required"},
 		{"cancel nothing", event.VerbRecoveryCancel, owned("carol", nil), "unknown_recovery"},
 		{"cancel nobody's", event.VerbRecoveryCancel, owned("nobody", nil), "unknown_recovery"},
 		{"cancel nobody's by code", event.VerbRecoveryCancel, map[string]any{"user": "nobody", "code": "12345678"}, "unknown_recovery"},
@@ -140,10 +154,11 @@ func TestRecoveryRequestsRefused(t *testing.T) {
 
 // What runs out: a code, whose method then sends another; the attempts; the time; and how many may be begun in a day.
 func TestRecoveryRunsOut(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveriesPerDay = 2 }))
 	s.run(bus.RoleVerification, bus.RoleEnrolment)
 	a := s.recoverable("alice", 1)
-	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", nil))
+	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, s.lost("alice", nil))
 	resend := map[string]any{"recovery": begun.Recovery, "session": "session of alice", "method": "phone"}
 	first, mailed := s.resetCode(begun.Recovery, "phone"), s.resetCode(begun.Recovery, "email")
 	s.clock.Advance(31 * time.Second)
@@ -179,7 +194,7 @@ func TestRecoveryRunsOut(t *testing.T) {
 	}
 
 	s.clock.Advance(time.Hour)
-	second := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", map[string]any{"methods": []string{"phone"}}))
+	second := must[event.RecoveryReply](s, event.VerbRecoveryBegin, s.lost("alice", map[string]any{"methods": []string{"phone"}}))
 	if r := s.prove("alice", second.Recovery, "backup_code", a.codes[3]); r.Result != "proven" || r.Needed != 1 {
 		t.Errorf("a backup code: %+v", r)
 	}
@@ -195,11 +210,11 @@ func TestRecoveryRunsOut(t *testing.T) {
 	if p := refused(s, event.VerbRecoveryProve, proof("alice", second.Recovery, "phone", "123456")); p != "unknown_recovery" {
 		t.Errorf("a proof after it expired: %s", p)
 	}
-	if p := refused(s, event.VerbRecoveryBegin, owned("alice", nil)); p != "rate_limited" {
+	if p := refused(s, event.VerbRecoveryBegin, s.lost("alice", nil)); p != "rate_limited" {
 		t.Errorf("a third one within a day: %s", p)
 	}
 	s.clock.Advance(24 * time.Hour)
-	third := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", nil))
+	third := must[event.RecoveryReply](s, event.VerbRecoveryBegin, s.lost("alice", nil))
 	if r := s.prove("alice", third.Recovery, "backup_code", a.codes[3]); r.Result != "wrong" {
 		t.Errorf("a backup code twice: %+v", r)
 	}
@@ -210,7 +225,7 @@ func TestProofsAtOnce(t *testing.T) {
 	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveryWait = 0 }))
 	s.run(bus.RoleVerification, bus.RoleEnrolment, bus.RoleEnrolment)
 	a := s.recoverable("alice", 1)
-	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", nil))
+	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, s.lost("alice", nil))
 	give := func(method, code string) string {
 		r, problem := request[event.RecoveryProveReply](s, event.VerbRecoveryProve, proof("alice", begun.Recovery, method, code))
 		if problem != "" {

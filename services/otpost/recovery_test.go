@@ -46,6 +46,19 @@ func (s *system) contact(user, method, address string) event.PreferencesReply {
 	})
 }
 
+// lost is a request of a user who has entered the password just now.
+func (s *system) lost(user string, more map[string]any) map[string]any {
+	return owned(user, mergeWord("reauthenticated_at", s.now(), more))
+}
+
+func mergeWord(name, value string, more map[string]any) map[string]any {
+	out := map[string]any{name: value}
+	for k, v := range more {
+		out[k] = v
+	}
+	return out
+}
+
 // recoverable gives a user in the US an email address and a number for recovery, and then an authenticator app.
 func (s *system) recoverable(user string, n int) *authenticator {
 	s.t.Helper()
@@ -127,6 +140,7 @@ func (s *system) actions(prefix string) []string {
 
 // A user sets two addresses, loses the phone with the authenticator app, recovers with codes by both, and enrols anew.
 func TestRecoveryByTwoCodes(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveryWait = soon }))
 	s.run(factorRoles...)
 	if p := s.prefer("alice", map[string]any{"country": "CZ"}); !slices.Equal(p.Allowed, []string{"email"}) {
@@ -155,7 +169,7 @@ func TestRecoveryByTwoCodes(t *testing.T) {
 	old := s.enrol("alice")
 	device := s.epoch("alice")
 
-	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", map[string]any{"client": map[string]any{"ip": "203.0.113.7"}}))
+	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, s.lost("alice", map[string]any{"client": map[string]any{"ip": "203.0.113.7"}}))
 	if begun.State != "proving" || len(begun.Methods) != 2 || begun.Needed != 2 || !begun.BackupCode || begun.Passphrase {
 		t.Errorf("begun: %+v", begun)
 	}
@@ -165,10 +179,10 @@ func TestRecoveryByTwoCodes(t *testing.T) {
 			t.Errorf("the notice to %s does not have the code that stops it", to)
 		}
 	}
-	if p := refused(s, event.VerbRecoveryBegin, owned("alice", nil)); p != "conflict" {
+	if p := refused(s, event.VerbRecoveryBegin, s.lost("alice", nil)); p != "conflict" {
 		t.Errorf("a second one: %s", p)
 	}
-	byEmail, byPhone := digits.FindString(s.notified("alice@rescue.example", "is your", "recovery code")), digits.FindString(s.notified(phone(1), "is your", "recovery code"))
+	byEmail, byPhone := digits.FindString(s.notified("alice@rescue.example", "enter this code to continue")), digits.FindString(s.notified(phone(1), "is your", "recovery code"))
 	if r := s.prove("alice", begun.Recovery, "email", wrongCode(byEmail)); r.Result != "wrong" || r.AttemptsLeft != 9 || r.Needed != 2 {
 		t.Errorf("a wrong proof: %+v", r)
 	}
@@ -225,6 +239,7 @@ func (s *system) epoch(user string) int {
 
 // A letter with a code, read from the paper, and the passphrase: without a waiting time the reset takes effect with the second proof.
 func TestRecoveryByLetterAndPassphrase(t *testing.T) {
+	t.Parallel()
 	pdftotext := tool(t, "pdftotext", "poppler-utils")
 	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveryWait = 0 }))
 	s.run(bus.RoleLetter, bus.RoleVerification, bus.RoleEnrolment) // without the challenge worker, which would drop the days that the clock leaves behind
@@ -235,7 +250,7 @@ func TestRecoveryByLetterAndPassphrase(t *testing.T) {
 		t.Errorf("a postal address: %+v", a)
 	}
 	s.enrol("alice")
-	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", map[string]any{"methods": []string{"letter"}}))
+	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, s.lost("alice", map[string]any{"methods": []string{"letter"}}))
 	month := event.Time(s.clock.Now().Add(30 * 24 * time.Hour)) // Hawaii is not of the contiguous US
 	if len(begun.Methods) != 1 || begun.Methods[0].ExpiresAt != month || begun.ExpiresAt != month || begun.Methods[0].SendsLeft != 1 || !begun.Passphrase {
 		t.Errorf("begun: %+v", begun)
@@ -306,11 +321,12 @@ func modified(t testing.TB, file string) time.Time {
 
 // Whoever is told can stop it: with the code of the notice, from a session, or through support. Then nothing has changed.
 func TestRecoveryStopped(t *testing.T) {
-	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveryWait = soon }))
+	t.Parallel()
+	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveryWait, p.RecoveriesPerDay = soon, 4 }))
 	s.run(factorRoles...)
 	a := s.recoverable("alice", 1)
-	for _, how := range []string{"code", "session", "support"} {
-		begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", nil))
+	for _, how := range []string{"code", "session", "another session", "support"} {
+		begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, s.lost("alice", nil))
 		s.prove("alice", begun.Recovery, "email", s.resetCode(begun.Recovery, "email"))
 		if how != "session" { // one is stopped while proofs are given, the others while they wait
 			s.prove("alice", begun.Recovery, "phone", s.resetCode(begun.Recovery, "phone"))
@@ -326,6 +342,16 @@ func TestRecoveryStopped(t *testing.T) {
 			must[event.RecoveryCancelReply](s, event.VerbRecoveryCancel, map[string]any{"user": "alice", "code": code})
 		case "session":
 			must[event.RecoveryCancelReply](s, event.VerbRecoveryCancel, owned("alice", nil))
+		case "another session":
+			other := map[string]any{"user": "alice", "session": "another session"}
+			for _, at := range []string{"", event.Time(s.clock.Now().Add(-6 * time.Minute))} {
+				other["reauthenticated_at"] = at
+				if p := refused(s, event.VerbRecoveryCancel, other); p != "reauthentication_required" {
+					t.Errorf("from another session with the password at %q: %s", at, p)
+				}
+			}
+			other["reauthenticated_at"] = s.now()
+			must[event.RecoveryCancelReply](s, event.VerbRecoveryCancel, other)
 		default:
 			if r, p := support[event.RecoveryReply](s, "ann", event.SupportCancel, map[string]any{"app": "demo", "recovery": begun.Recovery}); p != "" || r.State != "cancelled" {
 				t.Errorf("support cancels: %+v %s", r, p)
@@ -354,7 +380,7 @@ func TestRecoveryStopped(t *testing.T) {
 
 	// Who wants no factor any more has none to recover.
 	s.clock.Advance(24 * time.Hour)
-	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned("alice", nil))
+	begun := must[event.RecoveryReply](s, event.VerbRecoveryBegin, s.lost("alice", nil))
 	d := must[event.DeactivateBeginReply](s, event.VerbDeactivateBegin, owned("alice", map[string]any{"reauthenticated_at": s.now(), "code": a.value()}))
 	must[event.DeactivateConfirmReply](s, event.VerbDeactivateConfirm, map[string]any{"ceremony": d.Ceremony, "session": "session of alice"})
 	if now := s.standing("alice"); now.Recovery != begun.Recovery || now.State != "cancelled" {

@@ -222,7 +222,7 @@ var lastOfLine = regexp.MustCompile(`(?m) [^ \n"]+$`)
 // files, the logs at their most talkative, the events, the processes' own pages. What a printer is to print is where it has to be.
 func TestNothingTellsAFactor(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveryWait, p.RecoveriesPerDay = 0, 10 }))
+	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveryWait, p.RecoveriesPerDay, p.CoolingOff = 0, 10, 0 }))
 	s.keepRows()
 	q := &quarry{secrets: map[string]string{}, short: map[string][]string{}, addresses: map[string]string{}}
 	places := map[string]string{}

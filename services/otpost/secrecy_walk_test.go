@@ -226,7 +226,7 @@ func (w *walker) change() {
 func (w *walker) reset(no int) (recovery string, codes map[string]string) {
 	s := w.s
 	s.t.Helper()
-	b := must[event.RecoveryReply](s, event.VerbRecoveryBegin, owned(w.user, map[string]any{"client": map[string]any{"ip": "203.0.113.7"}}))
+	b := must[event.RecoveryReply](s, event.VerbRecoveryBegin, s.lost(w.user, map[string]any{"client": map[string]any{"ip": "203.0.113.7"}}))
 	codes = map[string]string{}
 	for _, method := range []string{"email", "phone", "letter"} {
 		codes[method] = s.resetCode(b.Recovery, method)

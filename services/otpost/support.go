@@ -135,7 +135,11 @@ func showRecovery(out io.Writer, s event.RecoveryReply) error {
 		fmt.Fprintf(w, "proofs missing\t%d\n", s.Needed)
 	}
 	for _, m := range s.Methods {
-		fmt.Fprintf(w, "code by\t%s  %s  %s\n", m.Method, m.To, m.State)
+		state := m.State
+		if state == string(otp.DeliveryQueued) && !sending(s.State) {
+			state = "not sent"
+		}
+		fmt.Fprintf(w, "code by\t%s  %s  %s\n", m.Method, m.To, state)
 	}
 	if s.ExpiresAt != "" {
 		fmt.Fprintf(w, "expires\t%s\n", s.ExpiresAt)
@@ -143,7 +147,16 @@ func showRecovery(out io.Writer, s event.RecoveryReply) error {
 	if s.EffectiveAt != "" {
 		fmt.Fprintf(w, "takes effect\t%s\n", s.EffectiveAt)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil || s.State != string(otp.RecoveryApproval) {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\nNothing is sent until another agent runs: otpost support approve %s\n", s.Recovery)
+	return err
+}
+
+// sending reports whether codes of a recovery in this state go out.
+func sending(state string) bool {
+	return state == string(otp.RecoveryProving) || state == string(otp.RecoveryWaiting)
 }
 
 type supportStatusCmd struct {

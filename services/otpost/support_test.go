@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -35,9 +37,13 @@ func TestSupportAndAuditCommands(t *testing.T) {
 
 	out = ann.ok("support", "begin", "alice", "--reason=ticket 4711: lost phone", "--methods=email,phone")
 	has(t, out, "state", "approval")
+	has(t, out, "code by", "email", "a•••@rescue.example", "not sent")
 	id := regexp.MustCompile(`(?m)^recovery\s+(\S+)$`).FindStringSubmatch(out)
 	if id == nil {
 		t.Fatalf("begin says:\n%s", out)
+	}
+	if pending := "\nNothing is sent until another agent runs: otpost support approve " + id[1] + "\n"; !strings.HasSuffix(out, pending) || strings.Contains(out, "queued") {
+		t.Errorf("begin says:\n%s", out)
 	}
 	ann.fails(1, []string{"begun by this very agent"}, "support", "approve", id[1])
 	bob.fails(1, []string{"under way"}, "support", "begin", "alice", "--reason=again")
@@ -53,7 +59,7 @@ func TestSupportAndAuditCommands(t *testing.T) {
 	}
 	out = ann.ok("support", "begin", "alice", "--reason=ticket 4712")
 	id = regexp.MustCompile(`(?m)^recovery\s+(\S+)$`).FindStringSubmatch(out)
-	if out = bob.ok("support", "refuse", id[1]); !strings.Contains(out, "refused") {
+	if out = bob.ok("support", "refuse", id[1]); !strings.Contains(out, "refused") || strings.Contains(out, "queued") || strings.Contains(out, "Nothing is sent until") {
 		t.Errorf("refuse says:\n%s", out)
 	}
 
@@ -83,10 +89,36 @@ func TestSupportAndAuditCommands(t *testing.T) {
 		t.Errorf("the audit names people:\n%s", out)
 	}
 	rows := strings.Count(out, "\n") - 1
-	if out := operator.ok("audit", "--user=alice", "--limit=2"); strings.Count(out, "\n") != 3 {
-		t.Errorf("two lines are:\n%s", out)
+	if out := operator.ok("audit", "--user=alice", "--limit="+strconv.Itoa(rows)); strings.Count(out, "\n") != rows+1 {
+		t.Errorf("all lines are:\n%s", out)
 	}
 	last := regexp.MustCompile(`(?m)^(\d+) `).FindAllStringSubmatch(out, -1)
+	// The newest lines, then page by page back to the first.
+	var paged []string
+	for before := ""; ; {
+		page := operator.ok("audit", "--user=alice", "--limit=2", "--before="+cmp.Or(before, "0"))
+		var numbers []string
+		for _, m := range regexp.MustCompile(`(?m)^(\d+) `).FindAllStringSubmatch(page, -1) {
+			numbers = append(numbers, m[1])
+		}
+		if paged = append(numbers, paged...); len(numbers) == 0 || len(numbers) > 2 {
+			t.Fatalf("a page of two lines is:\n%s", page)
+		}
+		more := regexp.MustCompile(`(?m)^… older lines: --before (\d+)\n\z`).FindStringSubmatch(page)
+		if more == nil {
+			break
+		}
+		before = more[1]
+	}
+	for i, m := range last {
+		if len(paged) != rows || paged[i] != m[1] {
+			t.Fatalf("page by page the lines are %v, and the audit is:\n%s", paged, out)
+		}
+	}
+	if out := operator.ok("audit", "--user=alice", "--limit=1", "--after="+last[0][1]); !strings.HasSuffix(out, "\n… newer lines: --after "+last[1][1]+"\n") {
+		t.Errorf("one line after the first:\n%s", out)
+	}
+	operator.fails(1, []string{"--before", "--after"}, "audit", "--user=alice", "--before=5", "--after=1")
 	if out := operator.ok("audit", "--user=alice", "--after="+last[rows-2][1]); strings.Count(out, "\n") != 2 || !strings.Contains(out, "account.unlocked") {
 		t.Errorf("after the last but one:\n%s", out)
 	}

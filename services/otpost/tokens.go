@@ -131,7 +131,7 @@ func (c *factorImportCmd) store(r *run, found []seeds.Seed) error {
 		if err := showSeeds(r.stdout, found); err != nil {
 			return err
 		}
-		sum := fmt.Sprintf("%d tokens: %d free, %d of users.", len(tokens), len(tokens)-len(factors), len(factors))
+		sum := fmt.Sprintf("%s: %d free, %d of users.", plural(len(tokens), "token", "tokens"), len(tokens)-len(factors), len(factors))
 		if c.DryRun {
 			sum += " Nothing was stored, as --dry-run asks."
 		}
@@ -308,12 +308,17 @@ func readSecret(path string) (string, error) {
 }
 
 type factorTokensCmd struct {
+	List    factorTokensListCmd    `cmd:"" default:"withargs" help:"List the app's hardware tokens, and which of them are free. Needs not be named."`
+	Release factorTokensReleaseCmd `cmd:"" help:"Make a token free again whose factor was removed."`
+}
+
+type factorTokensListCmd struct {
 	databaseFlags
 	appFlag
 }
 
 // Run lists the app's hardware tokens.
-func (c *factorTokensCmd) Run(r *run) error {
+func (c *factorTokensListCmd) Run(r *run) error {
 	return withDB(c.databaseFlags, func(db *postgres.DB) error {
 		app, err := c.find(r, db)
 		if err != nil {
@@ -333,5 +338,38 @@ func (c *factorTokensCmd) Run(r *run) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", t.Kind, t.Serial, t.PublicID, t.ImportedAt.Format(time.DateTime), assigned)
 		}
 		return w.Flush()
+	})
+}
+
+type factorTokensReleaseCmd struct {
+	databaseFlags
+	appFlag
+	Kind   string `required:"" enum:"hotp,totp,yubikey" help:"Kind of the token: hotp, totp or yubikey."`
+	Serial string `arg:"" help:"Serial number of the token."`
+}
+
+// Help tells what the flags do not.
+func (factorTokensReleaseCmd) Help() string {
+	return `A token stays with its user until the user, or a recovery, has removed the factor that it was. Released, it can be enrolled by its serial number again,
+and no value that it has served with serves the next user. A time-based token (totp) cannot be enrolled so: it is forgotten, and can be imported for the next.
+The act stands in the audit of the user who had the token.`
+}
+
+// Run makes a token free again.
+func (c *factorTokensReleaseCmd) Run(r *run) error {
+	return withDB(c.databaseFlags, func(db *postgres.DB) error {
+		app, err := c.find(r, db)
+		if err != nil {
+			return err
+		}
+		if err := postgres.NewFactors(db).Release(r.ctx, time.Now(), app.ID, otp.FactorKind(c.Kind), c.Serial); err != nil {
+			return fmt.Errorf("%s %s: %w", c.Kind, c.Serial, err)
+		}
+		after := "free"
+		if c.Kind == seeds.KindTOTP {
+			after = "forgotten; import it again for its next user"
+		}
+		_, err = fmt.Fprintf(r.stdout, "The token %s %s is %s.\n", c.Kind, c.Serial, after)
+		return err
 	})
 }

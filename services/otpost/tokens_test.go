@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/event"
@@ -80,7 +81,8 @@ yubikey,Y-1,,,,,,,,%s,%x,%x
 	}
 
 	// Bob's are factors: both serve at a login.
-	if out := sh.ok("factor", "list", "--user=bob"); !strings.Contains(out, "on the key ring") || strings.Count(out, " active ") != 2 {
+	if out := sh.ok("factor", "list", "--user=bob"); !strings.Contains(out, "on the key ring") || strings.Count(out, " active ") != 2 || !strings.Contains(out, " A-2\n") ||
+		!strings.Contains(out, " T-1\n") {
 		t.Errorf("bob has:\n%s", out)
 	}
 	login := s.begin("bob", map[string]any{"channel": "hotp"})
@@ -127,6 +129,81 @@ yubikey,Y-1,,,,,,,,%s,%x,%x
 	if n := otposttest.Get[int](t, s.db, "SELECT count(*) FROM users WHERE user_id = 'bob' AND activated_at IS NOT NULL AND epoch = 2"); n != 1 {
 		t.Error("bob is not activated, or his trusted devices still hold")
 	}
+}
+
+// A token serves one user after another, and no value of one serves the next: not where the factor was removed, and not where its row is gone.
+func TestReleaseOfTokens(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.run(bus.RoleChallenge, bus.RoleVerification, bus.RoleEnrolment)
+	sh := shell{t, map[string]string{"OTPOST_DATABASE_URL": s.db.URL("operator"), "OTPOST_KEYS": s.keys, "OTPOST_APP": "demo"}}
+	secret, key := []byte("12345678901234567890"), otposttest.NewYubiKey(t)
+	sh.ok("factor", "import", "--file="+write(t, "tokens.csv", fmt.Sprintf(`kind,serial,user,secret_hex,counter,public_id,private_id,aes_key
+hotp,A-1,,%x,7,,,
+yubikey,Y-1,,,,%s,%x,%x
+totp,T-1,bob,%x,,,,
+`, secret, key.PublicID, key.PrivateID, key.Key, secret)))
+	release := []string{"factor", "tokens", "release", "--kind=hotp", "A-1"}
+	sh.fails(1, []string{"free already"}, release...)
+	sh.fails(1, []string{"no such token"}, "factor", "tokens", "release", "--kind=yubikey", "A-1")
+
+	// takes enrols the token: of a used value nothing comes, the next is good. It returns the factor.
+	takes := func(user string, used, next int64) string {
+		t.Helper()
+		begun := must[event.FactorBeginReply](s, event.VerbFactorBegin, owned(user, map[string]any{"kind": "hotp", "serial": "A-1", "reauthenticated_at": s.now()}))
+		answer := map[string]any{"ceremony": begun.Ceremony, "session": "session of " + user, "code": hotpValue(t, secret, used)}
+		if _, problem := request[event.FactorConfirmReply](s, event.VerbFactorConfirm, answer); problem != "wrong_code" {
+			t.Errorf("%s enrols it with value %d, which is used: %q", user, used, problem)
+		}
+		r := s.confirm(user, begun.Ceremony, hotpValue(t, secret, next))
+		if r.State == "confirmed" {
+			must[event.BackupAcknowledgeReply](s, event.VerbBackupAcknowledge, owned(user, map[string]any{"how": "saved"}))
+		}
+		return r.Factor
+	}
+	logsIn := func(user string, counter int64) {
+		t.Helper()
+		c := s.begin(user, map[string]any{"channel": "hotp"}, fmt.Sprint(counter))
+		if r := s.verify(c.Challenge, user, hotpValue(t, secret, counter)); r.Result != "verified" {
+			t.Errorf("%s logs in with value %d: %+v", user, counter, r)
+		}
+	}
+
+	app := s.enrol("alice")
+	s.clock.Advance(25 * time.Hour)
+	factor := takes("alice", 6, 7)
+	logsIn("alice", 9)
+	sh.fails(1, []string{"a factor still"}, release...)
+	must[event.FactorListReply](s, event.VerbFactorRemove, owned("alice", map[string]any{"factor": factor, "reauthenticated_at": s.now(), "code": app.next()}))
+	if p := refused(s, event.VerbFactorBegin, owned("carol", map[string]any{"kind": "hotp", "serial": "A-1"})); p != "invalid" {
+		t.Errorf("a token that was not released is enrolled: %s", p)
+	}
+	if out := sh.ok(release...); out != "The token hotp A-1 is free.\n" {
+		t.Errorf("it says %q", out)
+	}
+	if list := sh.ok("factor", "tokens"); strings.Count(list, " free\n") != 2 || list != sh.ok("factor", "tokens", "list") {
+		t.Errorf("after the release:\n%s", list)
+	}
+
+	takes("carol", 9, 10)
+	logsIn("carol", 12)
+	s.signal(event.UserDeleted, map[string]any{"user": "carol"})
+	s.hears(event.UserErased, "carol")
+	sh.ok(release...)
+	takes("dave", 12, 13)
+	for _, user := range []string{"alice", "carol"} {
+		if audit := sh.ok("audit", "--user="+user); strings.Count(audit, "operator  token.released  ") != 1 || !strings.Contains(audit, `"serial": "A-1"`) {
+			t.Errorf("the audit says of %s:\n%s", user, audit)
+		}
+	}
+
+	// A time-based token has no way back into the stock.
+	sh.fails(1, []string{"a factor still"}, "factor", "tokens", "release", "--kind=totp", "T-1")
+	s.db.Exec(t, `UPDATE factors SET state = 'removed', removed_at = now() WHERE kind = 'totp' AND user_id = 'bob'`)
+	if out := sh.ok("factor", "tokens", "release", "--kind=totp", "T-1"); !strings.Contains(out, "import it again") {
+		t.Errorf("it says %q", out)
+	}
+	sh.ok("factor", "import", "--user=erin", "--file="+write(t, "again.csv", fmt.Sprintf("kind,serial,secret_hex\ntotp,T-1,%x\n", secret)))
 }
 
 // One file of PSKC, encrypted, whose only token is given to a user.

@@ -284,8 +284,11 @@ func (a *appClient) readInbox(ctx context.Context, channel, to string, after tim
 	}
 }
 
-// readMail returns the code of the newest email to an address that came after a time and whose subject, which begins with the code, says what it is for.
-// Notices, which come to the same address, have other subjects.
+// mailedCode is a code as the text of an email has it: on a line of its own.
+var mailedCode = regexp.MustCompile(`(?m)^\s+(\d{6})\s*$`)
+
+// readMail returns the code of the newest email to an address that came after a time and whose subject says what it is for. Notices, which come to the same
+// address, have other subjects.
 func (a *appClient) readMail(ctx context.Context, to string, after time.Time, purpose string) (string, error) {
 	query := url.Values{"channel": {"email"}, "to": {to}, "after": {after.UTC().Format(time.RFC3339Nano)}}.Encode()
 	for {
@@ -294,8 +297,8 @@ func (a *appClient) readMail(ctx context.Context, to string, after time.Time, pu
 			return "", err
 		}
 		for _, m := range messages {
-			if code, rest, _ := strings.Cut(m.Subject, " "); strings.Contains(rest, purpose) {
-				return code, nil
+			if found := mailedCode.FindStringSubmatch(m.Text); found != nil && strings.Contains(m.Subject, purpose) {
+				return found[1], nil
 			}
 		}
 		if err := pause(ctx, 5*time.Millisecond); err != nil {

@@ -179,14 +179,14 @@ func (l *loss) setPassphrase(ctx context.Context) (string, error) {
 	return "with a value of the phone", err
 }
 
-// lose begins the recovery, from a login page: a session that has proven nothing.
+// lose begins the recovery, from a login page: a session that has proven nothing but the password.
 func (l *loss) lose(ctx context.Context) (string, error) {
 	l.phone, l.session, l.lost = nil, "session-"+rand.Text(), time.Now()
 	var begun struct {
 		Recovery string
 		Methods  []struct{ To string }
 	}
-	if err := l.app.call(ctx, "recovery.begin", map[string]any{"user": l.user, "session": l.session}, &begun); err != nil {
+	if err := l.app.call(ctx, "recovery.begin", map[string]any{"user": l.user, "session": l.session, "reauthenticated_at": attested()}, &begun); err != nil {
 		return "", err
 	}
 	if len(begun.Methods) != 1 {
@@ -234,7 +234,7 @@ func (l *loss) provePassphrase(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s, takes effect in %.0f s", r.State, l.wait.Seconds()), err
 }
 
-// await waits until the recovery has taken effect. Until then every contact can stop it.
+// await waits until the recovery has taken effect. Until then whoever was told can stop it.
 func (l *loss) await(ctx context.Context) (string, error) {
 	if l.wait > longestShownWait {
 		return fmt.Sprintf("by the app's policy it takes effect in %s", l.wait.Round(time.Second)), errNotShown

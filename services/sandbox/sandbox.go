@@ -189,7 +189,11 @@ func (s *Sandbox) openFolder(context.Context) error {
 	if s.secrets, err = loadSecrets(s.dir); err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
-	if err := keyring.Complete(s.keysDir()); err != nil { // a folder of an older version has not all of them
+	_, err = keyring.Complete(s.keysDir()) // a folder of an older version has not all of them
+	if errors.Is(err, keyring.ErrNoKeys) {
+		err = keyring.Init(s.keysDir())
+	}
+	if err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
 	if s.keys, err = keyring.Load(s.keysDir(), keyring.Operator); err != nil {

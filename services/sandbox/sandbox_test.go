@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/otpost/otpost/pkg/embedded"
+	"github.com/otpost/otpost/pkg/otposttest"
 	"github.com/otpost/otpost/pkg/postgres"
 	"github.com/otpost/otpost/services/sandbox"
 )
@@ -95,6 +96,7 @@ func TestSecondStartSaysThatOneRuns(t *testing.T) {
 }
 
 func TestBusyPortsGiveWay(t *testing.T) {
+	database := given(t)
 	noLeaks(t)
 	taken := map[string]int{}
 	for _, name := range []string{"HTTP", "NATS", "the inbox", "SMTP"} {
@@ -106,7 +108,7 @@ func TestBusyPortsGiveWay(t *testing.T) {
 		taken[name] = l.Addr().(*net.TCPAddr).Port
 	}
 	s := start(t, sandbox.Config{
-		Dir: folder(t), HTTPPort: taken["HTTP"], NATSPort: taken["NATS"], InboxPort: taken["the inbox"], SMTPPort: taken["SMTP"],
+		Dir: folder(t), DatabaseURL: database, HTTPPort: taken["HTTP"], NATSPort: taken["NATS"], InboxPort: taken["the inbox"], SMTPPort: taken["SMTP"],
 	})
 	defer closeSandbox(t, s)
 	at := s.Addresses()
@@ -126,9 +128,12 @@ func TestBusyPortsGiveWay(t *testing.T) {
 }
 
 func TestPreferredPortIsTaken(t *testing.T) {
+	database := given(t)
 	noLeaks(t)
 	port := freePort(t)
-	s := start(t, sandbox.Config{Dir: folder(t), HTTPPort: port, NATSPort: freePort(t), InboxPort: freePort(t), SMTPPort: freePort(t)})
+	s := start(t, sandbox.Config{
+		Dir: folder(t), DatabaseURL: database, HTTPPort: port, NATSPort: freePort(t), InboxPort: freePort(t), SMTPPort: freePort(t),
+	})
 	defer closeSandbox(t, s)
 	if want := fmt.Sprintf("http://127.0.0.1:%d", port); s.Addresses().HTTP != want {
 		t.Errorf("HTTP is at %s, want %s", s.Addresses().HTTP, want)
@@ -203,8 +208,9 @@ func TestRunTellsThatPostgresEnded(t *testing.T) {
 }
 
 func TestWelcome(t *testing.T) {
+	database := given(t)
 	noLeaks(t)
-	s := start(t, sandbox.Config{Dir: folder(t), Free: true})
+	s := start(t, sandbox.Config{Dir: folder(t), DatabaseURL: database, Free: true})
 	defer closeSandbox(t, s)
 	secret := appAccess(t, s, sandbox.DemoApp)
 	at := s.Addresses()
@@ -239,6 +245,13 @@ func folder(t *testing.T) string {
 		}
 	}
 	return filepath.Join(dir, "otpost")
+}
+
+// given is a database of a server that all tests share, for those that are not about the private one: to make that takes longer than all else. The server
+// has to be there before a test looks at what runs, so this comes before noLeaks.
+func given(t *testing.T) string {
+	t.Helper()
+	return otposttest.Postgres(t).URL(otposttest.Owner)
 }
 
 func start(t *testing.T, cfg sandbox.Config) *sandbox.Sandbox {

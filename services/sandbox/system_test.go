@@ -206,6 +206,7 @@ func TestGivenDatabase(t *testing.T) {
 }
 
 func TestGivenNATS(t *testing.T) {
+	database := given(t)
 	noLeaks(t)
 	plain, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
 	if err != nil {
@@ -216,7 +217,7 @@ func TestGivenNATS(t *testing.T) {
 	if !plain.ReadyForConnections(patience) {
 		t.Fatal("the given NATS is not ready")
 	}
-	s := start(t, sandbox.Config{Dir: folder(t), NATSURL: plain.ClientURL(), Free: true})
+	s := start(t, sandbox.Config{Dir: folder(t), DatabaseURL: database, NATSURL: plain.ClientURL(), Free: true})
 	if s.Addresses().NATS != plain.ClientURL() {
 		t.Errorf("NATS is at %s, want %s", s.Addresses().NATS, plain.ClientURL())
 	}
@@ -318,9 +319,10 @@ func TestAddApp(t *testing.T) {
 }
 
 func TestAppOfAnotherProcessIsFound(t *testing.T) {
+	database := given(t)
 	noLeaks(t)
 	dir := folder(t)
-	s := start(t, sandbox.Config{Dir: dir, Free: true})
+	s := start(t, sandbox.Config{Dir: dir, DatabaseURL: database, Free: true})
 	defer closeSandbox(t, s)
 	createApp(t, s, "found")
 	path := filepath.Join(dir, "apps", "found.json")
@@ -352,8 +354,9 @@ func TestAppOfAnotherProcessIsFound(t *testing.T) {
 
 // TestDemoWithoutWorkers sees what a person is told when nothing answers.
 func TestDemoWithoutWorkers(t *testing.T) {
+	database := given(t)
 	noLeaks(t)
-	s := start(t, sandbox.Config{Dir: folder(t), Free: true})
+	s := start(t, sandbox.Config{Dir: folder(t), DatabaseURL: database, Free: true})
 	defer closeSandbox(t, s)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()

@@ -28,7 +28,7 @@ type report struct {
 }
 
 // Tell makes the events of a judged answer, the notices, and the lines of the audit.
-func (p *panel) Tell(i int, c postgres.Case, j postgres.Judgement, gone []postgres.RevokedDevice) (postgres.Told, error) {
+func (p *panel) Tell(i int, c postgres.Case, j postgres.Judgement, gone postgres.Gone) (postgres.Told, error) {
 	ch := c.Challenge
 	id := ch.ID.String()
 	r := &report{
@@ -62,8 +62,11 @@ func (p *panel) Tell(i int, c postgres.Case, j postgres.Judgement, gone []postgr
 	if j.Trust != nil {
 		r.trusted(j.Trust)
 	}
-	for _, d := range gone {
+	for _, d := range gone.Devices {
 		r.revoked(d)
+	}
+	for _, c := range gone.Challenges {
+		r.cancelled(c)
 	}
 	return r.Told, r.failed
 }
@@ -134,6 +137,15 @@ func (r *report) trusted(d *postgres.NewDevice) {
 	})
 	r.notice(otp.NoticeDeviceTrusted, event.NoticeDetail{Label: d.Label})
 	r.audit("device.trusted", d.ID, nil)
+}
+
+// cancelled tells of another challenge that was opened for a factor that is out of use now.
+func (r *report) cancelled(c postgres.OpenChallenge) {
+	id := c.ID.String()
+	r.Events = append(r.Events, outbox.Entry(event.Event{
+		App: r.app, Name: event.ChallengeEnded, ID: id + "/ended", Subject: id, Time: r.now,
+		Data: event.Ended{About: event.About{User: r.User, Session: c.Session, Login: c.Login}, Challenge: id, Reason: string(otp.Cancelled)},
+	}))
 }
 
 // revoked tells of a device that ended because of the answer. The user hears of what ended it.

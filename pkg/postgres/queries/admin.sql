@@ -68,11 +68,27 @@ SELECT n.serial FROM new n JOIN factors f ON f.app_id = $1 AND f.kind = n.kind A
 ORDER BY 1
 
 -- name: tokens_add
-INSERT INTO hardware_tokens (id, app_id, kind, serial, sealed, public_id, algorithm, digits, period, counter, assigned_at, imported_at)
+INSERT INTO hardware_tokens (id, app_id, kind, serial, sealed, public_id, algorithm, digits, period, counter, factor_id, assigned_at, imported_at)
 SELECT id, $1, kind, serial, sealed, nullif(public_id, ''), nullif(algorithm, ''), nullif(digits, 0), nullif(period, 0), counter,
-       CASE WHEN assigned THEN $2::timestamptz END, $2
+       CASE WHEN assigned THEN id END, CASE WHEN assigned THEN $2::timestamptz END, $2
 FROM unnest($3::uuid[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::text[], $9::smallint[], $10::smallint[], $11::bigint[], $12::boolean[])
      AS t (id, kind, serial, sealed, public_id, algorithm, digits, period, counter, assigned)
+
+-- name: token_hold
+SELECT id, factor_id FROM hardware_tokens WHERE app_id = $1 AND kind = $2 AND serial = $3 FOR UPDATE
+
+-- name: token_factor
+-- What the factor of a token, whose row is held, has accepted last. There is none of this id once the janitor has taken it.
+SELECT state, last_step FROM factors WHERE id = $1
+
+-- name: token_release
+UPDATE hardware_tokens SET factor_id = NULL, assigned_at = NULL, counter = greatest(counter, $2) WHERE id = $1
+
+-- name: token_forget
+DELETE FROM hardware_tokens WHERE id = $1
+
+-- name: audit_whose_factor
+SELECT user_key FROM audit WHERE factor = $1 AND action IN ('factor.confirmed', 'factor.added') ORDER BY id LIMIT 1
 
 -- name: tokens_list
 SELECT id, kind, serial, coalesce(public_id, '') AS public_id, assigned_at, imported_at
@@ -81,10 +97,11 @@ WHERE app_id = $1
 ORDER BY kind, serial
 
 -- name: factor_list
-SELECT id, kind, label, state, mask, created_at, last_used_at
-FROM factors
-WHERE app_id = $1 AND user_id = $2
-ORDER BY created_at, id
+SELECT f.id, f.kind, f.label, f.state, f.mask, coalesce(h.serial, '') AS serial, f.created_at, f.last_used_at
+FROM factors f
+LEFT JOIN hardware_tokens h ON h.factor_id = f.id
+WHERE f.app_id = $1 AND f.user_id = $2
+ORDER BY f.created_at, f.id
 
 -- name: account_unlock
 UPDATE accounts

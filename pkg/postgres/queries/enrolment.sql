@@ -9,7 +9,7 @@ SET failures = $3, wait_until = $4, locked_at = coalesce(locked_at, $5), touched
 WHERE app_id = $1 AND user_id = $2
 
 -- name: profile_read
-SELECT epoch, activated_at, preferred, fallbacks, locale, country, region, passphrase FROM users WHERE app_id = $1 AND user_id = $2
+SELECT epoch, activated_at, preferred, fallbacks, locale, country, region, passphrase, codes_shown_at, created_at FROM users WHERE app_id = $1 AND user_id = $2
 
 -- name: profile_write
 INSERT INTO users (app_id, user_id, activated_at, preferred, fallbacks, locale, country, region, passphrase, created_at)
@@ -18,21 +18,25 @@ ON CONFLICT (app_id, user_id) DO UPDATE
 SET activated_at = excluded.activated_at, preferred = excluded.preferred, fallbacks = excluded.fallbacks, locale = excluded.locale,
     country = excluded.country, region = excluded.region, passphrase = excluded.passphrase
 
+-- name: codes_shown
+INSERT INTO users (app_id, user_id, codes_shown_at, created_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (app_id, user_id) DO UPDATE SET codes_shown_at = excluded.codes_shown_at
+
 -- name: epoch_raise
 INSERT INTO users (app_id, user_id, epoch, created_at) VALUES ($1, $2, 1, $3)
 ON CONFLICT (app_id, user_id) DO UPDATE SET epoch = users.epoch + 1
 
 -- name: factors_owned
 SELECT id, kind, state, label, sealed, mask, algorithm, digits, period, last_step, public_id, credential, sign_count, alone_after, created_at,
-       last_used_at, removed_at
+       last_used_at, removed_at, session
 FROM factors
 WHERE app_id = $1 AND user_id = $2 AND state <> 'removed'
 ORDER BY created_at, id
 
 -- name: factor_add
 INSERT INTO factors (id, app_id, user_id, kind, state, label, sealed, mask, algorithm, digits, period, last_step, public_id, credential, sign_count,
-                     alone_after, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+                     alone_after, created_at, session)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 
 -- name: factor_state
 UPDATE factors
@@ -43,11 +47,16 @@ WHERE app_id = $1 AND user_id = $2 AND id = $3 AND state = ANY ($5::text[])
 UPDATE factors SET label = $4 WHERE app_id = $1 AND user_id = $2 AND id = $3 AND state <> 'removed'
 
 -- name: proof_spend
--- A challenge that the user has answered rightly in this session, not long ago. The insert is what makes it serve once.
-INSERT INTO used_proofs (challenge_id, used_at)
-SELECT id, $6::timestamptz FROM challenges
-WHERE id = $1 AND app_id = $2 AND user_id = $3 AND session = $4 AND state = 'verified' AND ended_at >= $5 AND ended_at <= $6
-ON CONFLICT (challenge_id) DO NOTHING
+-- A challenge that the user has answered rightly in this session, not long ago; another worker's clock may be ahead of this one's. The insert is what makes
+-- it serve once.
+WITH spent AS (
+    INSERT INTO used_proofs (challenge_id, used_at)
+    SELECT id, $6::timestamptz FROM challenges
+    WHERE id = $1 AND app_id = $2 AND user_id = $3 AND session = $4 AND state = 'verified' AND ended_at >= $5
+      AND ended_at <= $6::timestamptz + interval '30 seconds'
+    ON CONFLICT (challenge_id) DO NOTHING
+    RETURNING challenge_id)
+SELECT coalesce(c.last_factor, '') AS kind FROM challenges c JOIN spent ON c.id = spent.challenge_id WHERE c.id = $1
 
 -- name: token_free
 SELECT id, kind, serial, sealed, public_id, algorithm, digits, period, counter
@@ -60,7 +69,7 @@ FROM hardware_tokens
 WHERE app_id = $1 AND id = $2 AND assigned_at IS NULL
 
 -- name: token_take
-UPDATE hardware_tokens SET assigned_at = $3 WHERE id = $1 AND app_id = $2 AND assigned_at IS NULL
+UPDATE hardware_tokens SET assigned_at = $3, factor_id = $4, counter = $5 WHERE id = $1 AND app_id = $2 AND assigned_at IS NULL AND counter < $5
 
 -- name: ceremony_owner
 SELECT user_id FROM ceremonies WHERE app_id = $1 AND id = $2
@@ -160,14 +169,16 @@ SAVEPOINT notice
 ROLLBACK TO SAVEPOINT notice
 
 -- name: recipients
--- Every address that was confirmed when it happened, those that it took away included.
+-- Every address that was confirmed when it happened, those that came or went with it included; none that came later.
 SELECT f.kind AS channel, f.sealed, f.mask
 FROM factors f
-WHERE f.app_id = $1 AND f.user_id = $2 AND f.kind IN ('sms', 'email') AND f.state <> 'confirmed' AND (f.removed_at IS NULL OR f.removed_at >= $3)
+WHERE f.app_id = $1 AND f.user_id = $2 AND f.kind IN ('sms', 'email') AND f.state <> 'confirmed' AND f.created_at <= $3
+  AND (f.removed_at IS NULL OR f.removed_at >= $3)
 UNION
 SELECT CASE c.kind WHEN 'phone' THEN 'sms' ELSE c.kind END, c.sealed, c.mask
 FROM contacts c
-WHERE c.app_id = $1 AND c.user_id = $2 AND c.kind IN ('email', 'phone') AND (c.removed_at IS NULL OR c.removed_at >= $3)
+WHERE c.app_id = $1 AND c.user_id = $2 AND c.kind IN ('email', 'phone') AND c.confirmed_at <= $3
+  AND (c.removed_at IS NULL OR c.removed_at >= $3)
 
 -- name: messages_expire
 UPDATE deliveries d
@@ -200,4 +211,21 @@ ORDER BY id
 LIMIT $4
 
 -- name: ceremonies_cancel
-UPDATE ceremonies SET state = 'cancelled', ended_at = $3 WHERE app_id = $1 AND user_id = $2 AND state = 'open'
+UPDATE ceremonies
+SET state = 'cancelled', ended_at = $3
+WHERE app_id = $1 AND user_id = $2 AND state = 'open' AND ($4::text IS NULL OR session = $4) AND ($5::text IS NULL OR session <> $5)
+
+-- name: challenges_void
+-- What was opened for factors that are gone lets nobody in. Open ones are young: the time in their ids prunes the partitions. $6 are those that stay.
+WITH doomed AS MATERIALIZED (
+    SELECT c.id
+    FROM unnest($1::integer[], $2::text[]) AS t (app_id, user_id)
+    JOIN challenges c USING (app_id, user_id)
+    WHERE c.state = 'open' AND c.expires_at > $3::timestamptz AND c.id >= $4::uuid AND c.id < $5::uuid AND c.id <> ALL ($6::uuid[])
+    ORDER BY c.id
+    FOR NO KEY UPDATE OF c)
+UPDATE challenges c
+SET state = 'cancelled', ended_at = $3::timestamptz
+FROM doomed
+WHERE c.id = doomed.id AND c.id >= $4::uuid AND c.id < $5::uuid
+RETURNING c.app_id, c.user_id, c.id, c.session, c.login

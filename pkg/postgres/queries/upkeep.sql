@@ -22,7 +22,9 @@ WITH late AS (
 )
 DELETE FROM backup_codes b USING gone g
 WHERE b.app_id = g.app_id AND b.user_id = g.user_id
-  AND NOT EXISTS (SELECT 1 FROM factors f WHERE f.app_id = b.app_id AND f.user_id = b.user_id AND f.state IN ('active', 'suspended'))
+  AND NOT EXISTS (SELECT 1 FROM factors f
+                  WHERE f.app_id = b.app_id AND f.user_id = b.user_id
+                    AND (f.state IN ('active', 'suspended') OR f.state = 'confirmed' AND f.created_at >= $1)) -- what is deleted here is still seen here
 
 -- name: upkeep_removed_factors
 DELETE FROM factors WHERE id IN (SELECT id FROM factors WHERE state = 'removed' AND removed_at < $1 LIMIT $2)

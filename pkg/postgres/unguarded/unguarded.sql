@@ -49,6 +49,7 @@ WHERE c.id = ANY ($1::uuid[])
 SELECT id, session, state, begun_by, approved_by, reason, locale, proofs, attempts, max_attempts, nonce, key_id, created_at, expires_at, effective_at, ended_at
 FROM recoveries
 WHERE id = $1 AND app_id = $2 AND user_id = $3 AND $4::text IS NOT NULL AND $5::timestamptz IS NOT NULL AND $6::text IS NOT NULL
+  AND $7::boolean IS NOT NULL
 
 -- name: sessions_take_unguarded
 -- Reads the session and leaves it for the next one.
