@@ -245,7 +245,7 @@ func (c *Client) ChallengeStatus(ctx context.Context, challenge string) (Challen
 
 // WebAuthnOptions are what a browser needs to answer a challenge with a security key.
 type WebAuthnOptions struct {
-	Options   json.RawMessage `json:"options"` // for PublicKeyCredential.parseRequestOptionsFromJSON and navigator.credentials.get
+	Options   json.RawMessage `json:"options"` // its publicKey, by parseRequestOptionsFromJSON, is for navigator.credentials.get
 	ExpiresAt time.Time       `json:"expires_at"`
 }
 

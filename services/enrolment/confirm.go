@@ -107,14 +107,13 @@ func (a *act) refuse(cer postgres.Ceremony, session string, client *event.Client
 // prove compares, and returns the factor that is proven, or a *wrongAnswer.
 func (a *act) prove(cer postgres.Ceremony, r event.FactorConfirmRequest) (postgres.OwnedFactor, error) {
 	f := postgres.OwnedFactor{ID: cer.ID, Kind: otp.FactorKind(cer.Kind), Label: cer.Label, Mask: cer.Mask, Sealed: cer.Material, Last: -1}
-	if (f.Kind == otp.FactorWebAuthn) != (len(r.Credential) > 0) {
-		return f, &wrongAnswer{"credential", "must be given for a security key, and a code for any other"}
-	}
-	if f.Kind == otp.FactorWebAuthn {
-		return a.proveKey(f, cer, r.Credential)
-	}
 	code, form, _ := otp.ParseAnswer(r.Code) // its form was checked
+	if p := fits(f.Kind, form, len(r.Credential) > 0); p != nil {
+		return f, p
+	}
 	switch f.Kind {
+	case otp.FactorWebAuthn:
+		return a.proveKey(f, cer, r.Credential)
 	case otp.FactorTOTP:
 		f.Algorithm, f.Digits, f.Period = cer.Algorithm, cer.Digits, cer.Period
 		secret, err := a.worker.Keys.OpenSecret(a.caller.app.Name, a.Who.User, cer.ID.String(), cer.Material)
@@ -141,6 +140,23 @@ func (a *act) prove(cer postgres.Ceremony, r event.FactorConfirmRequest) (postgr
 	default:
 		return a.proveToken(f, cer, code, form)
 	}
+}
+
+// fits says whether an answer can be of the kind at all. One that cannot is an app's mistake and no guess: the attempt is given back with the act.
+func fits(kind otp.FactorKind, form otp.AnswerForm, credential bool) error {
+	switch {
+	case kind == otp.FactorWebAuthn && !credential:
+		return otp.InvalidField("credential", "must be given: the ceremony is of a security key")
+	case kind == otp.FactorWebAuthn:
+		return nil
+	case credential:
+		return otp.InvalidField("credential", "is for security keys, and the ceremony is of kind "+string(kind))
+	case kind == otp.FactorYubikey && form != otp.FormYubico:
+		return otp.InvalidField("code", "must be what the YubiKey types: 44 characters")
+	case kind != otp.FactorYubikey && form != otp.FormDigits:
+		return otp.InvalidField("code", "must be digits: the ceremony is of kind "+string(kind))
+	}
+	return nil
 }
 
 // proveKey checks what a security key says to its registration.

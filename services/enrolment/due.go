@@ -120,10 +120,7 @@ func (w *Worker) recoveryCancel(ctx context.Context, c caller, r event.RecoveryC
 				return err
 			}
 		}
-		if r.Code != "" {
-			if err := a.mayAnswer(); err != nil {
-				return err
-			}
+		if r.Code != "" { // compared while the account waits and when it is locked: nobody's wrong answers may keep the user from stopping it
 			same, err := a.worker.sameCode(c.app.Name, postgres.Code{ID: rec.ID, Nonce: rec.Nonce, KeyID: rec.KeyID, Digits: cancelDigits}, r.Code)
 			if err != nil {
 				return err
@@ -144,11 +141,15 @@ func (w *Worker) recoveryCancel(ctx context.Context, c caller, r event.RecoveryC
 	return event.RecoveryCancelReply{Cancelled: true}, nil
 }
 
-// wrongCancel counts a wrong code, which is committed before it is told.
+// wrongCancel counts a wrong code, which is committed before it is told. While the account waits it is not counted again: whoever guesses at this code, which
+// lets nobody in, must not lock the account faster than by any other answer.
 func (a *act) wrongCancel(rec postgres.Recovery, r event.RecoveryCancelRequest) (*otp.Problem, error) {
-	b, err := a.wrong()
-	if err != nil {
-		return nil, err
+	b := a.Budget()
+	if !b.Locked && b.Wait(a.Now) == 0 {
+		var err error
+		if b, err = a.wrong(); err != nil {
+			return nil, err
+		}
 	}
 	return &otp.Problem{Reason: otp.WrongCode, Field: "code", Message: "code is wrong", RetryAfter: b.Wait(a.Now)},
 		a.audit("recovery.cancel_refused", note{factor: rec.ID, session: r.Session, client: r.Client})

@@ -187,7 +187,7 @@ func compose(n postgres.Mailing) ([]postgres.Message, error) {
 	}
 	var out []postgres.Message
 	for _, r := range n.To {
-		if n.Lately[r.Channel] >= most(r.Channel) {
+		if n.Lately[r.Channel] >= most(r.Channel) && !grave(n.Notice.Notice) {
 			continue
 		}
 		n.Lately[r.Channel]++
@@ -201,6 +201,16 @@ func compose(n postgres.Mailing) ([]postgres.Message, error) {
 		out = append(out, m)
 	}
 	return out, nil
+}
+
+// grave are the notices that no flood of others may keep back: what they tell of takes away factors or the account, and is bounded by itself.
+func grave(n otp.Notice) bool {
+	switch n {
+	case otp.NoticeFactorRemoved, otp.NoticeFactorSuspended, otp.NoticeDeactivated, otp.NoticeAccountLocked, otp.NoticeRecoveryBegun, otp.NoticeRecoveryProven,
+		otp.NoticeRecoveryWaiting, otp.NoticeRecoveryCompleted, otp.NoticeRecoveryCancelled:
+		return true
+	}
+	return false
 }
 
 func most(channel string) int {

@@ -92,8 +92,10 @@ func (a *act) beginRecovery(r reset) (event.RecoveryReply, error) {
 	if err := a.audit("recovery.begun", note{factor: rec.ID, session: r.session, client: r.client, detail: begunDetail(ways.contacts, r.reason)}); err != nil {
 		return none, err
 	}
-	if rec.State == otp.RecoveryApproval {
-		err = a.planCodes(rec, ways.contacts)
+	if rec.State == otp.RecoveryApproval { // its user hears of it at once all the same, with the code that stops it
+		if err = a.planCodes(rec, ways.contacts); err == nil {
+			err = a.notifyRecovery(otp.NoticeRecoveryBegun, rec)
+		}
 	} else {
 		err = a.openProofs(rec, ways.contacts)
 	}
@@ -224,7 +226,7 @@ func (a *act) longest(contacts []postgres.Contact) time.Time {
 	return a.Now.Add(life)
 }
 
-// planCodes keeps the methods that were chosen until the recovery is approved. Nothing is sent.
+// planCodes keeps the methods that were chosen until the recovery is approved. No code is sent.
 func (a *act) planCodes(rec postgres.Recovery, contacts []postgres.Contact) error {
 	var codes []postgres.RecoveryCode
 	for _, c := range contacts {

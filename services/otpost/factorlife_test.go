@@ -55,6 +55,8 @@ func TestFactorRequestsRefused(t *testing.T) {
 		{"confirm with nothing", event.VerbFactorConfirm, map[string]any{"ceremony": open.Ceremony, "session": "session of bob"}, "invalid"},
 		{"confirm with two things", event.VerbFactorConfirm, map[string]any{"ceremony": open.Ceremony, "session": "session of bob", "code": "123456", "credential": map[string]any{}},
 			"invalid"},
+		{"confirm an app with a backup code", event.VerbFactorConfirm, map[string]any{"ceremony": open.Ceremony, "session": "session of bob", "code": "7K3Q-M2XH9-FTWA"}, "invalid"},
+		{"confirm an app as a key", event.VerbFactorConfirm, map[string]any{"ceremony": open.Ceremony, "session": "session of bob", "credential": map[string]any{"id": "x"}}, "invalid"},
 		{"resend what was never sent", event.VerbFactorResend, map[string]any{"ceremony": open.Ceremony, "session": "session of bob"}, "unknown_ceremony"},
 		{"rename another's factor", event.VerbFactorRename, map[string]any{"user": "bob", "factor": a.factor, "label": "mine"}, "unknown_factor"},
 		{"rename to nothing", event.VerbFactorRename, map[string]any{"user": "alice", "factor": a.factor, "label": ""}, "invalid"},

@@ -339,7 +339,13 @@ func TestRecoveryStopped(t *testing.T) {
 			if n := otposttest.Get[int](t, s.db, `SELECT failures FROM accounts WHERE user_id = 'alice'`); n != 1 {
 				t.Errorf("a wrong code left %d failures", n)
 			}
+			// Nobody's wrong answers keep the user from stopping it: not while the account waits, nor when it is locked.
+			s.db.Exec(t, `UPDATE accounts SET failures = 100, locked_at = now(), wait_until = now() + interval '1 hour' WHERE user_id = 'alice'`)
+			if p := refused(s, event.VerbRecoveryCancel, map[string]any{"user": "alice", "code": wrongCode(code)}); p != "wrong_code" {
+				t.Errorf("a wrong code for a locked account: %s", p)
+			}
 			must[event.RecoveryCancelReply](s, event.VerbRecoveryCancel, map[string]any{"user": "alice", "code": code})
+			s.db.Exec(t, `UPDATE accounts SET failures = 0, locked_at = NULL, wait_until = NULL WHERE user_id = 'alice'`)
 		case "session":
 			must[event.RecoveryCancelReply](s, event.VerbRecoveryCancel, owned("alice", nil))
 		case "another session":
