@@ -35,7 +35,7 @@ type FactorCeremony struct {
 	To         string          `json:"to,omitzero"`          // of KindSMS and KindEmail, masked
 	SendsLeft  int             `json:"sends_left,omitzero"`  // of KindSMS and KindEmail
 	RetryAfter Seconds         `json:"retry_after,omitzero"` // of KindSMS and KindEmail: until the next resend
-	Options    json.RawMessage `json:"options,omitzero"`     // of KindWebAuthn: its publicKey, by parseCreationOptionsFromJSON, is for navigator.credentials.create
+	Options    json.RawMessage `json:"options,omitzero"`     // of KindWebAuthn: its publicKey, by parseCreationOptionsFromJSON, is for the browser
 }
 
 // BeginFactor begins the adding of a factor. It is none before it is confirmed. Errors: ErrReauthenticationRequired, ErrTooMany, ErrNotAllowed

@@ -46,7 +46,8 @@ func (a *Act) Devices() ([]Device, error) {
 // RevokeDevices ends the trust in the user's devices, or in the one named, or in those last used in a session, for a reason, and returns them.
 func (a *Act) RevokeDevices(reason string, only uuid.UUID, session string) ([]Device, error) {
 	var rows []deviceRow
-	if err := a.list(&rows, "devices_revoke", a.Who.AppID, a.Who.User, a.Now, reason, uuid.NullUUID{UUID: only, Valid: only != uuid.Nil}, nullText(session)); err != nil {
+	one := uuid.NullUUID{UUID: only, Valid: only != uuid.Nil}
+	if err := a.list(&rows, "devices_revoke", a.Who.AppID, a.Who.User, a.Now, reason, one, nullText(session)); err != nil {
 		return nil, err
 	}
 	return devices(rows), nil

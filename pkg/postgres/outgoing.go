@@ -142,7 +142,9 @@ type Mailing struct {
 
 // WriteNotices takes up to limit notices that wait, lets compose make the messages of each, and stores those. A notice is taken once, by whichever worker
 // comes first; one that cannot be composed or stored is given to failed and gone: it must not stand in the way of the others. taken is how many there were.
-func (s *Enrolments) WriteNotices(ctx context.Context, now, since time.Time, limit int, compose func(Mailing) ([]Message, error), failed func(Notice, error)) (out []Message, taken int, err error) {
+func (s *Enrolments) WriteNotices(ctx context.Context, now, since time.Time, limit int, compose func(Mailing) ([]Message, error),
+	failed func(Notice, error),
+) (out []Message, taken int, err error) {
 	err = s.db.tx(ctx, "write notices", func(tx *sqlx.Tx) error {
 		out, taken = nil, 0
 		var rows []struct {

@@ -43,5 +43,5 @@ func TestNoticesThatCannotBeWritten(t *testing.T) {
 	// What must be told is told in spite of the flood.
 	otposttest.Get[int](t, s.db, `WITH i AS (INSERT INTO notices (id, app_id, user_id, notice, detail, at)
 		SELECT gen_random_uuid(), id, 'alice', 'deactivated', '{}', now() FROM apps RETURNING 1) SELECT count(*) FROM i`)
-	s.notified("+14155550100", "second factor", "switched off")
+	s.notified("+14155550100", "sign-in was turned off")
 }
