@@ -16,7 +16,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo setup setup-tests build test unit guards lint format bench-hot generate check-generated clean
+.PHONY: help up demo setup setup-tests build test unit race guards lint format bench-hot generate check-generated clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,8 +38,11 @@ build: ## build bin/otpost
 
 test: unit guards ## all tests, then the proof that each race test fails without the guard it tests
 
-unit: setup-tests ## all tests, with the race detector where there is a C compiler
+unit: setup-tests ## all tests; the packages' own with the race detector where there is a C compiler
 	@GO="$(GO)" scripts/test
+
+race: setup-tests ## the stories over whole systems with the race detector, which takes several times as long
+	@GO="$(GO)" scripts/test race
 
 guards: setup-tests ## show that each race test fails without the guard it tests
 	@GO="$(GO)" scripts/check-guards

@@ -146,11 +146,17 @@ func showStanding(out io.Writer, s postgres.Standing, now time.Time) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if len(sent) == 0 {
-		_, err := fmt.Fprintln(out, "\n"+whyNothing(s))
-		return err
+	if len(sent) > 0 {
+		if err := showSent(out, sent); err != nil || !awaitsApproval(s) {
+			return err
+		}
 	}
-	return showSent(out, sent)
+	_, err := fmt.Fprintln(out, "\n"+whyNothing(s))
+	return err
+}
+
+func awaitsApproval(s postgres.Standing) bool {
+	return s.Recovery != nil && s.Recovery.State == string(otp.RecoveryApproval)
 }
 
 // showSent lists deliveries by their references: what the provider, the spool folder or the mail's header knows them by.
@@ -167,8 +173,8 @@ func showSent(out io.Writer, sent []postgres.Sent) error {
 // whyNothing says why there is no delivery to show.
 func whyNothing(s postgres.Standing) string {
 	switch {
-	case s.Recovery != nil && s.Recovery.State == string(otp.RecoveryApproval):
-		return "Nothing is sent until another agent runs: otpost support approve " + s.Recovery.ID.String()
+	case awaitsApproval(s):
+		return "No code is sent until another agent runs: otpost support approve " + s.Recovery.ID.String()
 	case s.Recovery != nil && !slices.ContainsFunc(s.Recovery.Codes, func(c postgres.CodeStatus) bool { return c.Sends > 0 }),
 		s.Challenge != nil && s.Challenge.Sends == 0, s.Ceremony != nil && s.Ceremony.Sends == 0:
 		return "Nothing was sent for it."

@@ -66,7 +66,7 @@ func TestStatusOfWhatEnrolmentSends(t *testing.T) {
 	} {
 		has(t, out, row...)
 	}
-	if !strings.HasSuffix(out, "\nNothing is sent until another agent runs: otpost support approve "+begun.Recovery+"\n") {
+	if !strings.HasSuffix(out, "\nNo code is sent until another agent runs: otpost support approve "+begun.Recovery+"\n") {
 		t.Errorf("it says:\n%s", out)
 	}
 	if _, problem := support[event.RecoveryReply](s, "bob", event.SupportApprove, map[string]any{"app": "demo", "recovery": begun.Recovery}); problem != "" {

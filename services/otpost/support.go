@@ -150,7 +150,7 @@ func showRecovery(out io.Writer, s event.RecoveryReply) error {
 	if err := w.Flush(); err != nil || s.State != string(otp.RecoveryApproval) {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\nNothing is sent until another agent runs: otpost support approve %s\n", s.Recovery)
+	_, err := fmt.Fprintf(out, "\nNo code is sent until another agent runs: otpost support approve %s\n", s.Recovery)
 	return err
 }
 

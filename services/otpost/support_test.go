@@ -42,7 +42,7 @@ func TestSupportAndAuditCommands(t *testing.T) {
 	if id == nil {
 		t.Fatalf("begin says:\n%s", out)
 	}
-	if pending := "\nNothing is sent until another agent runs: otpost support approve " + id[1] + "\n"; !strings.HasSuffix(out, pending) || strings.Contains(out, "queued") {
+	if pending := "\nNo code is sent until another agent runs: otpost support approve " + id[1] + "\n"; !strings.HasSuffix(out, pending) || strings.Contains(out, "queued") {
 		t.Errorf("begin says:\n%s", out)
 	}
 	ann.fails(1, []string{"begun by this very agent"}, "support", "approve", id[1])
@@ -59,7 +59,7 @@ func TestSupportAndAuditCommands(t *testing.T) {
 	}
 	out = ann.ok("support", "begin", "alice", "--reason=ticket 4712")
 	id = regexp.MustCompile(`(?m)^recovery\s+(\S+)$`).FindStringSubmatch(out)
-	if out = bob.ok("support", "refuse", id[1]); !strings.Contains(out, "refused") || strings.Contains(out, "queued") || strings.Contains(out, "Nothing is sent until") {
+	if out = bob.ok("support", "refuse", id[1]); !strings.Contains(out, "refused") || strings.Contains(out, "queued") || strings.Contains(out, "No code is sent until") {
 		t.Errorf("refuse says:\n%s", out)
 	}
 
