@@ -62,6 +62,8 @@ type system struct {
 	heard  *otposttest.Heard
 
 	metrics *telemetry.Metrics
+
+	operator func() *bus.Bus // one connection, however often it is asked for
 }
 
 type systemOptions struct {
@@ -93,6 +95,7 @@ func newSystem(t testing.TB, change ...func(*systemOptions)) *system {
 		t.Fatal(err)
 	}
 	s.heard = otposttest.Events(t, s.conn, "demo", otposttest.ByContract)
+	s.operator = sync.OnceValue(func() *bus.Bus { return s.nats.Bus(t, bus.RoleOperator) })
 	return s
 }
 
@@ -434,7 +437,7 @@ func (s *system) verify(challenge, user, code string) event.VerifyReply {
 // dead returns the dead letters.
 func (s *system) dead() []bus.Letter {
 	s.t.Helper()
-	letters, _, err := s.nats.Bus(s.t, bus.RoleOperator).DeadLetters(s.t.Context(), 0, 1000)
+	letters, _, err := s.operator().DeadLetters(s.t.Context(), 0, 1000)
 	if err != nil {
 		s.t.Fatal(err)
 	}
