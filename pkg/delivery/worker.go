@@ -188,6 +188,8 @@ func (w *Worker) expired(cmd event.Command, now time.Time) bool {
 // notGranted settles a command whose delivery is not to be sent now.
 func (w *Worker) notGranted(j job, c postgres.Claim) {
 	switch {
+	case !c.Known && !j.cmd.OfChallenge(): // its user was erased meanwhile: of them nothing is kept, not among the dead letters either
+		j.msg.Settle(bus.Drop("the database has no such delivery any more"))
 	case !c.Known:
 		j.msg.Settle(bus.Dead("the database has no such delivery"))
 	case c.State == otp.DeliverySending && c.Lease > 0:
