@@ -247,7 +247,10 @@ func TestOnlyWholePastPartitionsAreDropped(t *testing.T) {
 
 func TestADropGivesWayToWork(t *testing.T) {
 	b := newBench(t)
-	before := b.clock.Now().Truncate(24 * time.Hour) // yesterday's are over
+	before := b.clock.Now().Truncate(24*time.Hour).AddDate(0, 0, -1) // those of the day before yesterday are over, soon after midnight as well
+	if _, err := b.challenges.EnsurePartitions(t.Context(), before, 1); err != nil {
+		t.Fatal(err)
+	}
 	work, err := b.db.SQL(otposttest.Owner).BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
