@@ -80,6 +80,11 @@ func TestWorkerKilledBetweenCommitAndAck(t *testing.T) {
 			s.run(others...)
 			g := newGate(t, strings.TrimPrefix(s.nats.URL(), "nats://"))
 			lost := s.start(role, g.url(), leases(role)...)
+			stream := map[bus.Role]string{bus.RoleChallenge: bus.StreamLogins, bus.RoleSMS: bus.StreamWork}[role]
+			otposttest.Eventually(t, "it has asked for work", func() bool { // with the gate shut it cannot any more
+				c, err := s.operator().JetStream().Consumer(t.Context(), stream, string(role))
+				return err == nil && c.CachedInfo().NumWaiting > 0
+			})
 			g.close()
 			for n := range 5 {
 				s.publish(fmt.Sprint("login-", n), fmt.Sprint("user-", n), bySMS(n))
