@@ -104,7 +104,7 @@ func (c *calls) settle() {
 	}
 }
 
-// endpoints has the service listen on the subjects of all its verbs.
+// endpoints has the service listen on the subjects of all its verbs: of apps last, since what they ask may need the others.
 func (b *Bus) endpoints(svc micro.Service, s Service, count *calls) error {
 	for _, kind := range []struct {
 		prefix  string // of the endpoint's name
@@ -112,9 +112,9 @@ func (b *Bus) endpoints(svc micro.Service, s Service, count *calls) error {
 		subject func(verb string) string
 		asker   func(*Request, string) *otp.Problem
 	}{
-		{"", s.Verbs, func(verb string) string { return event.RPCSubject("*", verb) }, fromApp},
-		{"support-", s.Support, func(verb string) string { return SupportSubject("*", verb) }, fromAgent},
 		{"internal-", s.Internal, InternalSubject, func(*Request, string) *otp.Problem { return nil }},
+		{"support-", s.Support, func(verb string) string { return SupportSubject("*", verb) }, fromAgent},
+		{"", s.Verbs, func(verb string) string { return event.RPCSubject("*", verb) }, fromApp},
 	} {
 		for verb, handle := range kind.verbs {
 			name := kind.prefix + strings.ReplaceAll(verb, ".", "-") // an endpoint's name takes no dots

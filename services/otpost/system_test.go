@@ -128,14 +128,17 @@ func (s *system) run(roles ...bus.Role) (stop func()) {
 	return stop
 }
 
-// awaitServices returns when requests find who answers them.
+// awaitServices returns when requests of every verb find who answers them: a service listens on its subjects one after another.
 func (s *system) awaitServices(roles ...bus.Role) {
 	s.t.Helper()
-	verbs := map[bus.Role]string{bus.RoleChallenge: event.VerbStatus, bus.RoleVerification: event.VerbVerify, bus.RoleEnrolment: event.VerbFactorList}
 	for _, role := range roles {
-		if verb := verbs[role]; verb != "" {
-			otposttest.Eventually(s.t, string(role)+" answers", func() bool {
-				_, err := s.conn.Request(event.RPCSubject("demo", verb), []byte(`{}`), time.Second)
+		for _, subject := range role.Permissions().Subscribe {
+			asked := strings.Replace(subject, "otpost.app.*.rpc.", "otpost.app.demo.rpc.", 1)
+			if asked == subject {
+				continue // no request of apps
+			}
+			otposttest.Eventually(s.t, string(role)+" answers on "+asked, func() bool {
+				_, err := s.conn.Request(asked, []byte(`{}`), time.Second)
 				return err == nil
 			})
 		}
