@@ -26,6 +26,7 @@ var served = map[bus.Role][]string{
 	bus.RoleEnrolment: {
 		event.VerbFactorBegin, event.VerbFactorResend, event.VerbFactorConfirm, event.VerbFactorList, event.VerbFactorRename, event.VerbFactorPrefer,
 		event.VerbFactorRemove, event.VerbBackupAcknowledge, event.VerbBackupView, event.VerbBackupRegenerate, event.VerbDeviceList, event.VerbDeviceRevoke,
+		event.VerbActivityList,
 		event.VerbDeactivateBegin, event.VerbDeactivateConfirm, event.VerbRecoveryPreferences, event.VerbRecoveryAddress, event.VerbRecoveryConfirm,
 		event.VerbRecoveryBegin, event.VerbRecoveryResend, event.VerbRecoveryProve, event.VerbRecoveryStatus, event.VerbRecoveryCancel,
 	},

@@ -110,7 +110,8 @@ var verbs = map[string]verb{
 		list, err := c.RevokeDevice(t.Context(), r.User, r.Device, r.Session)
 		return map[string][]client.Device{"devices": list}, err
 	},
-	event.VerbDeviceRenew: in((*client.Client).RenewDevice),
+	event.VerbDeviceRenew:  in((*client.Client).RenewDevice),
+	event.VerbActivityList: in((*client.Client).Activity),
 
 	event.VerbRecoveryPreferences: func(t *testing.T, c *client.Client, example []byte) (any, error) {
 		r := decoded[client.SetRecoveryPreferences](t, example)

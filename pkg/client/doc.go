@@ -16,7 +16,7 @@
 //     [Client.RenameFactor], [Client.PreferFactor], [Client.ResyncFactor], [Client.RemoveFactor]. [Client.BeginDeactivation] and
 //     [Client.ConfirmDeactivation] for a user who wants no second factor any more.
 //   - Backup codes and trusted devices: [Client.BackupCodes], [Client.RegenerateBackupCodes], [Client.Devices], [Client.RevokeDevice],
-//     [Client.RevokeDevices], [Client.RenewDevice].
+//     [Client.RevokeDevices], [Client.RenewDevice]. [Client.Activity] tells what was done with all of it.
 //   - Recovery: what is set beforehand ([Client.RecoveryPreferences], [Client.SetRecoveryPreferences], [Client.SetRecoveryAddress],
 //     [Client.ConfirmRecoveryAddress]) and the way itself ([Client.BeginRecovery], [Client.ResendRecovery], [Client.ProveRecovery],
 //     [Client.RecoveryStatus], [Client.CancelRecovery]).

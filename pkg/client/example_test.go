@@ -254,6 +254,31 @@ func ExampleClient_Verify_trustedDevice() {
 	}
 }
 
+// What was done with a user's factors, for the page on which the user looks after them.
+func ExampleClient_Activity() {
+	ctx := context.Background()
+	wanted := client.ListActivity{User: "u-42", Session: "s-9f3c", Limit: 50}
+	for {
+		page, err := c.Activity(ctx, wanted)
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, a := range page.Activity {
+			switch {
+			case a.Here:
+				fmt.Println(a.At, a.Action, "in this session")
+			case a.By == client.BySupport:
+				fmt.Println(a.At, a.Action, "by support")
+			default:
+				fmt.Println(a.At, a.Action, a.Kind, a.Reason)
+			}
+		}
+		if wanted.Before = page.Before; wanted.Before == "" {
+			return
+		}
+	}
+}
+
 // To remove a factor takes the password and a code of a factor that the user has.
 func ExampleClient_RemoveFactor() {
 	ctx := context.Background()

@@ -212,17 +212,23 @@ func (c *Client) CancelChallenge(ctx context.Context, challenge, session string)
 
 // A ChallengeStatus is where a challenge stands.
 type ChallengeStatus struct {
-	Challenge    string     `json:"challenge"`
-	State        otp.State  `json:"state"`
-	Reason       string     `json:"reason,omitzero"` // why it ended
-	User         string     `json:"user"`
-	Channel      Kind       `json:"channel"`
-	CreatedAt    time.Time  `json:"created_at"`
-	ExpiresAt    time.Time  `json:"expires_at"`
-	EndedAt      time.Time  `json:"ended_at,omitzero"`
-	AttemptsLeft int        `json:"attempts_left"`
-	SendsLeft    int        `json:"sends_left"`
-	Deliveries   []Delivery `json:"deliveries"`
+	Challenge    string      `json:"challenge"`
+	State        otp.State   `json:"state"`
+	Reason       string      `json:"reason,omitzero"` // why it ended
+	User         string      `json:"user"`
+	Session      string      `json:"session,omitzero"`
+	Channel      Kind        `json:"channel"`
+	To           string      `json:"to,omitzero"`      // masked; where nothing is delivered it is empty
+	Digits       int         `json:"digits,omitzero"`  // of the code that the user types; 0 where a key is touched
+	Methods      []Kind      `json:"methods,omitzero"` // what else the user could use, best first
+	Transaction  Transaction `json:"transaction,omitzero"`
+	CreatedAt    time.Time   `json:"created_at"`
+	ExpiresAt    time.Time   `json:"expires_at"`
+	EndedAt      time.Time   `json:"ended_at,omitzero"`
+	AttemptsLeft int         `json:"attempts_left"`
+	SendsLeft    int         `json:"sends_left"`
+	ResendAfter  Seconds     `json:"resend_after,omitzero"` // until the code may be sent again
+	Deliveries   []Delivery  `json:"deliveries"`
 }
 
 // A Delivery is where one sending of a code stands.

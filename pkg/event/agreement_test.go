@@ -14,7 +14,7 @@ import (
 )
 
 // onlyGoKnows reports whether a refusal is one of the few that no schema can make: how many digits a country's numbers have, what
-// time it is, how many bytes something has, which countries there are, how long a text is in another form of Unicode.
+// time it is, how many bytes something has, which countries there are, how long a text is in another form of Unicode, what is an IPv6 address.
 func onlyGoKnows(p *otp.Problem) bool {
 	says := func(words string) bool { return strings.Contains(p.Message, words) }
 	switch p.Field {
@@ -30,6 +30,8 @@ func onlyGoKnows(p *otp.Problem) bool {
 		return says("characters")
 	case "postal.postal_code":
 		return says("ZIP")
+	case "return_url", "reauthenticate_url":
+		return says("IPv6")
 	case "postal.region":
 		return says("US state")
 	}

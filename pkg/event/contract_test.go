@@ -197,6 +197,7 @@ var kinds = []messageKind{
 	request[DeviceListRequest]("rpc", VerbDeviceList),
 	request[DeviceRevokeRequest]("rpc", VerbDeviceRevoke),
 	request[DeviceRenewRequest]("rpc", VerbDeviceRenew),
+	request[ActivityListRequest]("rpc", VerbActivityList),
 	request[DeactivateBeginRequest]("rpc", VerbDeactivateBegin),
 	request[DeactivateConfirmRequest]("rpc", VerbDeactivateConfirm),
 	request[WebAuthnBeginRequest]("rpc", VerbWebAuthnBegin),
@@ -229,6 +230,7 @@ var kinds = []messageKind{
 	plain[DeviceListReply]("rpc.device.list.reply", nil),
 	plain[DeviceListReply]("rpc.device.revoke.reply", nil),
 	plain[DeviceRenewReply]("rpc.device.renew.reply", nil),
+	plain[ActivityListReply]("rpc.activity.list.reply", nil),
 	plain[DeactivateBeginReply]("rpc.deactivate.begin.reply", nil),
 	plain[DeactivateConfirmReply]("rpc.deactivate.confirm.reply", nil),
 	plain[WebAuthnBeginReply]("rpc.webauthn.begin.reply", nil),
@@ -247,6 +249,14 @@ var kinds = []messageKind{
 	plain[RecoveryReply]("support.cancel.reply", nil),
 	plain[RecoveryReply]("support.status.reply", nil),
 	plain[CheckReply]("internal.check.reply", nil),
+
+	// What is known over HTTP only, the hosted pages among it.
+	plain[HTTPProblem]("http.problem", nil),
+	plain[SignalReply]("http.signals.reply", nil),
+	request[PageSessionRequest]("http", PathPageSessions),
+	plain[PageSessionReply]("http.page-sessions.reply", nil),
+	request[PageResultRequest]("http", PathPageResults),
+	plain[PageResultReply]("http.page-results.reply", nil),
 }
 
 func kindOfSchema(t testing.TB, schema string) messageKind {

@@ -160,6 +160,19 @@ var someDevices = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) DeviceInfo {
 
 func deviceList(t *rapid.T) any { return DeviceListReply{maybe(t, someDevices, "devices")} }
 
+func activityList(t *rapid.T) any {
+	lines := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ActivityInfo {
+		left := aCount.Draw(t, "left")
+		return ActivityInfo{
+			aStamp.Draw(t, "at"), word(Actions()...).Draw(t, "action"), word(ByUser, ByApp, BySupport, BySystem, ByOperator).Draw(t, "by"), aBool.Draw(t, "here"),
+			maybe(t, aMethod, "kind"), maybe(t, word(otp.ProofEmail, otp.ProofPhone, otp.ProofLetter, otp.ProofPassphrase, otp.ProofBackupCode), "method"),
+			maybe(t, word("saved", "printed", "copied"), "how"),
+			maybe(t, word(RemovedByHand, RemovedDeactivated, RevokedStolen, RevokedReplaced, SuspendedCloned, EndedExhausted), "reason"), maybe(t, rapid.Just(&left), "left"),
+		}
+	}), 0, 3)
+	return ActivityListReply{maybe(t, lines, "activity"), maybe(t, rapid.StringMatching(`[A-Za-z0-9_-]{1,256}`), "before")}
+}
+
 func preferencesSet(t *rapid.T) any {
 	contacts := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) ContactInfo {
 		return ContactInfo{aWay.Draw(t, "method"), aMask.Draw(t, "to"), aStamp.Draw(t, "confirmed")}
@@ -226,6 +239,7 @@ var factorReplies = map[string]func(*rapid.T) any{
 	"rpc.backup_codes.regenerate.reply": backupCodes,
 	"rpc.device.list.reply":             deviceList,
 	"rpc.device.revoke.reply":           deviceList,
+	"rpc.activity.list.reply":           activityList,
 	"rpc.device.renew.reply":            func(t *rapid.T) any { return DeviceRenewReply{aToken.Draw(t, "device"), aStamp.Draw(t, "expires")} },
 	"rpc.deactivate.begin.reply": func(t *rapid.T) any {
 		return DeactivateBeginReply{aChallenge.Draw(t, "ceremony"), aStamp.Draw(t, "expires")}
@@ -255,7 +269,7 @@ var factorReplies = map[string]func(*rapid.T) any{
 	"support.find.reply": func(t *rapid.T) any {
 		return SupportFindReply{
 			maybe(t, someFactors, "factors"), aBool.Draw(t, "activated"), aCount.Draw(t, "left"), preferencesSet(t).(PreferencesReply), aBool.Draw(t, "locked"),
-			aWait.Draw(t, "retry"), recoveryStands(t).(RecoveryReply), aCount.Draw(t, "devices"),
+			aWait.Draw(t, "retry"), recoveryStands(t).(RecoveryReply), aCount.Draw(t, "devices"), "", "",
 		}
 	},
 	"support.begin.reply":   recoveryStands,

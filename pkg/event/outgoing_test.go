@@ -112,6 +112,28 @@ var eventData = map[Name]func(*rapid.T) any{
 
 // replies draws each reply.
 var replies = map[string]func(*rapid.T) any{
+	"http.problem": func(t *rapid.T) any {
+		return HTTPProblem{
+			"https://shop.example/problems/invalid", aSentence.Draw(t, "title"), rapid.IntRange(400, 599).Draw(t, "status"), aSentence.Draw(t, "detail"),
+			rapid.OneOf(aReason, word(Unauthorized, NotFound, MethodNotAllowed, TooLarge, UnsupportedMediaType, IdempotencyMismatch, UnknownResult)).Draw(t, "code"),
+			maybe(t, anID, "field"), aWait.Draw(t, "retry"), rapid.StringMatching(`[A-Za-z0-9._-]{1,64}`).Draw(t, "request"),
+		}
+	},
+	"http.signals.reply": func(t *rapid.T) any { return SignalReply{anID.Draw(t, "id")} },
+	"http.page-sessions.reply": func(t *rapid.T) any {
+		return PageSessionReply{"https://auth.example/p/" + rapid.StringMatching(`[A-Za-z0-9_-]{43}`).Draw(t, "token"), aStamp.Draw(t, "expires")}
+	},
+	"http.page-results.reply": func(t *rapid.T) any {
+		r := PageResultReply{Outcome: OutcomeVerified, Page: PageChallenge, User: anID.Draw(t, "user"), Session: anID.Draw(t, "session")}
+		if rapid.Bool().Draw(t, "verified") {
+			r.Challenge, r.Factor, r.AMR, r.VerifiedAt = aChallenge.Draw(t, "challenge"), aFactor.Draw(t, "factor"), someAMR.Draw(t, "amr"), aStamp.Draw(t, "at")
+			r.Device = maybe(t, aToken, "device")
+			return r
+		}
+		r.Outcome = word(OutcomeFailed, OutcomeCancelled, OutcomeEnrolled, OutcomeDone, OutcomeDeactivated, OutcomeRecovered).Draw(t, "outcome")
+		r.Page, r.Challenge = word(PageNames()...).Draw(t, "page"), maybe(t, aChallenge, "challenge")
+		return r
+	},
 	"rpc.verify.reply": func(t *rapid.T) any {
 		r := VerifyReply{AttemptsLeft: aCount.Draw(t, "left"), RetryAfter: aWait.Draw(t, "retry")}
 		if rapid.Bool().Draw(t, "verified") {
@@ -157,12 +179,14 @@ var replies = map[string]func(*rapid.T) any{
 			}
 		}))
 		return StatusReply{
-			aChallenge.Draw(t, "challenge"), state, reason, anID.Draw(t, "user"), aMethod.Draw(t, "channel"), aStamp.Draw(t, "created"), aStamp.Draw(t, "expires"),
-			OptionalTime(maybe(t, aTime, "ended")), aCount.Draw(t, "left"), aCount.Draw(t, "sends"), maybe(t, deliveries, "deliveries"),
+			aChallenge.Draw(t, "challenge"), state, reason, anID.Draw(t, "user"), maybe(t, anID, "session"), aMethod.Draw(t, "channel"), maybe(t, aMask, "to"),
+			maybe(t, aDigits, "digits"), maybe(t, rapid.SliceOf(aFactor), "methods"), transaction(t), aStamp.Draw(t, "created"),
+			aStamp.Draw(t, "expires"), OptionalTime(maybe(t, aTime, "ended")), aCount.Draw(t, "left"), aCount.Draw(t, "sends"), maybe(t, aWait, "resend"),
+			maybe(t, deliveries, "deliveries"),
 		}
 	},
 	"rpc.error": func(t *rapid.T) any {
-		return ErrorReply{ErrorBody{aReason.Draw(t, "code"), aSentence.Draw(t, "message"), aWait.Draw(t, "retry")}}
+		return ErrorReply{ErrorBody{aReason.Draw(t, "code"), aSentence.Draw(t, "message"), maybe(t, anID, "field"), aWait.Draw(t, "retry")}}
 	},
 }
 

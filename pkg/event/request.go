@@ -117,12 +117,18 @@ type StatusReply struct {
 	State        string           `json:"state"`
 	Reason       string           `json:"reason,omitzero"` // why it ended
 	User         string           `json:"user"`
+	Session      string           `json:"session,omitzero"`
 	Channel      string           `json:"channel"`
+	To           string           `json:"to,omitzero"`     // masked
+	Digits       int              `json:"digits,omitzero"` // that the user types now; 0 where a key is touched
+	Methods      []string         `json:"methods,omitzero"`
+	Transaction  *otp.Transaction `json:"transaction,omitzero"`
 	CreatedAt    string           `json:"created_at"`
 	ExpiresAt    string           `json:"expires_at"`
 	EndedAt      string           `json:"ended_at,omitzero"`
 	AttemptsLeft int              `json:"attempts_left"`
 	SendsLeft    int              `json:"sends_left"`
+	ResendAfter  int              `json:"resend_after,omitzero"` // seconds until the next resend, while there are sends left
 	Deliveries   []StatusDelivery `json:"deliveries"`
 }
 
@@ -148,6 +154,7 @@ type ErrorReply struct {
 type ErrorBody struct {
 	Code       string `json:"code"`
 	Message    string `json:"message"`
+	Field      string `json:"field,omitzero"` // of invalid: the field at fault, dotted ("to.sms")
 	RetryAfter int    `json:"retry_after,omitzero"`
 }
 
@@ -156,7 +163,7 @@ func Encode(reply any) []byte { return encode(reply) }
 
 // EncodeProblem returns the error reply of a problem.
 func EncodeProblem(p *otp.Problem) []byte {
-	return encode(ErrorReply{Error: ErrorBody{Code: string(p.Reason), Message: p.Message, RetryAfter: otp.Seconds(p.RetryAfter)}})
+	return encode(ErrorReply{Error: ErrorBody{Code: string(p.Reason), Message: p.Message, Field: p.Field, RetryAfter: otp.Seconds(p.RetryAfter)}})
 }
 
 // ParseVerify reads a request of the verb verify.

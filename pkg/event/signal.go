@@ -82,22 +82,31 @@ func ParseSignal(app string, name SignalName, body []byte) (Signal, *otp.Problem
 	}
 	s.ID, s.Time = env.ID, ParseTime(env.Time)
 	var p *otp.Problem
+	s.SignalData, p = parseSignalData(name, env.Data, "data")
+	return s, p
+}
+
+// parseSignalData reads the data of a signal. The prefix precedes the fields' names.
+func parseSignalData(name SignalName, data []byte, prefix string) (s SignalData, p *otp.Problem) {
 	switch name {
 	case SessionSignedOut:
 		var d signedOutData
-		p = decode(env.Data, &d, "data", strict)
+		p = decode(data, &d, prefix, strict)
 		s.User, s.Session = d.User, d.Session
 	case DeviceErased:
 		var d erasedData
-		p = decode(env.Data, &d, "data", strict)
+		p = decode(data, &d, prefix, strict)
 		s.User, s.Device = d.User, d.Device
 	default:
 		var d userData
-		p = decode(env.Data, &d, "data", strict)
+		p = decode(data, &d, prefix, strict)
 		s.User = d.User
 	}
 	if p != nil {
 		return s, p
 	}
-	return s, first(needID("data.user", s.User), optionalID("data.session", s.Session), optionalUUID("data.device", &s.Device))
+	if prefix != "" {
+		prefix += "."
+	}
+	return s, first(needID(prefix+"user", s.User), optionalID(prefix+"session", s.Session), optionalUUID(prefix+"device", &s.Device))
 }

@@ -43,7 +43,17 @@ func EventSubject(app string, name Name) string { return appPrefix + app + ".eve
 // SupportSubject is where a support agent sends a request; "*" for agent stands for every agent.
 func SupportSubject(agent, verb string) string { return supportPrefix + agent + ".rpc." + verb }
 
-// InternalSubject is where one worker asks another.
+// AgentOf returns the agent that a subject of support belongs to; ok is false for any other subject.
+func AgentOf(subject string) (agent string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, supportPrefix)
+	if !ok {
+		return "", false
+	}
+	agent, verb, ok := strings.Cut(rest, ".rpc.")
+	return agent, ok && verb != "" && otp.ValidApp(agent)
+}
+
+// InternalSubject is where one worker asks another. No app and no agent can send there.
 func InternalSubject(verb string) string { return internalPrefix + verb }
 
 // WorkSubject is where the commands to one channel's workers go.

@@ -43,9 +43,11 @@ type SupportFindReply struct {
 	BackupCodesLeft int              `json:"backup_codes_left"`
 	Preferences     PreferencesReply `json:"preferences"`
 	Locked          bool             `json:"locked"`
-	RetryAfter      int              `json:"retry_after"` // seconds until the next answer may be given
-	Recovery        RecoveryReply    `json:"recovery"`    // the latest
-	Devices         int              `json:"devices"`     // how many are trusted now
+	RetryAfter      int              `json:"retry_after"`       // seconds until the next answer may be given
+	Recovery        RecoveryReply    `json:"recovery"`          // the latest
+	Devices         int              `json:"devices"`           // how many are trusted now
+	BegunBy         string           `json:"begun_by,omitzero"` // of a recovery under way: the agent who has begun it; none where the user has
+	Reason          string           `json:"reason,omitzero"`   // of one that an agent has begun: what that agent has given
 }
 
 // Tenant names the app that the request is about.

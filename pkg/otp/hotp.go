@@ -22,9 +22,6 @@ type HOTP struct {
 	Digits    int    // 6–8
 }
 
-// DefaultHOTP is what RFC 4226 describes.
-func DefaultHOTP() HOTP { return HOTP{Algorithm: "SHA1", Digits: 6} }
-
 // Check returns an error that names the first setting out of bounds.
 func (h HOTP) Check() error {
 	if _, ok := algorithms[h.Algorithm]; !ok {

@@ -85,13 +85,6 @@ var recoveryMoves = map[RecoveryState][]RecoveryState{
 	RecoveryWaiting:  {RecoveryCompleted, RecoveryCancelled},
 }
 
-// RecoveryStates returns every state.
-func RecoveryStates() []RecoveryState {
-	return []RecoveryState{
-		RecoveryApproval, RecoveryProving, RecoveryWaiting, RecoveryCompleted, RecoveryCancelled, RecoveryExpired, RecoveryRefused,
-	}
-}
-
 // BeginRecovery returns the first state. Only support's recoveries wait for an approval, and those only where the policy asks for one.
 func BeginRecovery(bySupport, approval bool) RecoveryState {
 	if bySupport && approval {
