@@ -19,6 +19,7 @@ const Fresh = 3 * time.Second
 type Cache struct {
 	store *postgres.Apps
 	log   *slog.Logger
+	now   func() time.Time
 
 	mu     sync.RWMutex
 	byName map[string]postgres.App
@@ -28,7 +29,7 @@ type Cache struct {
 
 // New returns an empty Cache; Run keeps it fresh.
 func New(store *postgres.Apps, log *slog.Logger) *Cache {
-	return &Cache{store: store, log: log, byName: map[string]postgres.App{}, byID: map[int]postgres.App{}, absent: map[string]time.Time{}}
+	return &Cache{store: store, log: log, now: time.Now, byName: map[string]postgres.App{}, byID: map[int]postgres.App{}, absent: map[string]time.Time{}}
 }
 
 // Run reads all apps again and again until ctx ends.
@@ -71,7 +72,7 @@ func (c *Cache) Get(ctx context.Context, name string) (postgres.App, error) {
 	if ok {
 		return a, nil
 	}
-	if known && time.Since(missed) < time.Second {
+	if known && c.now().Sub(missed) < time.Second {
 		return postgres.App{}, postgres.ErrNoApp
 	}
 	a, err := c.store.Get(ctx, name)
@@ -84,7 +85,7 @@ func (c *Cache) Get(ctx context.Context, name string) (postgres.App, error) {
 		if len(c.absent) > 10000 { // names come from outside
 			clear(c.absent)
 		}
-		c.absent[name] = time.Now()
+		c.absent[name] = c.now()
 	}
 	return a, err
 }

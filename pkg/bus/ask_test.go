@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/otposttest"
 )
@@ -74,7 +75,7 @@ func TestAskingAnotherWorker(t *testing.T) {
 	if _, err := n.Bus(t, bus.RoleSMS).Ask(short, "check", []byte("hello")); otp.AsProblem(err).Reason != otp.Busy {
 		t.Errorf("the SMS worker is answered %v", err)
 	}
-	if _, err := n.App(t, "demo").Request(bus.InternalSubject("check"), []byte("hello"), 100*time.Millisecond); err == nil {
+	if _, err := n.App(t, "demo").Request(event.InternalSubject("check"), []byte("hello"), 100*time.Millisecond); err == nil {
 		t.Error("an app is answered on a worker's subject")
 	}
 }
@@ -102,9 +103,9 @@ func TestSupportAgentsAreKnownByTheirSubject(t *testing.T) {
 		nc            *nats.Conn
 		subject, want string
 	}{
-		{ann, bus.SupportSubject("ann", "begin"), "begin of app= agent=ann"},
-		{bob, bus.SupportSubject("bob", "begin"), "begin of app= agent=bob"},
-		{bob, bus.SupportSubject("bob", "status"), "status of app= agent=bob"},
+		{ann, event.SupportSubject("ann", "begin"), "begin of app= agent=ann"},
+		{bob, event.SupportSubject("bob", "begin"), "begin of app= agent=bob"},
+		{bob, event.SupportSubject("bob", "status"), "status of app= agent=bob"},
 		{demo, "otpost.app.demo.rpc.factor.begin", "factor.begin of app=demo agent="},
 		{demo, "otpost.app.demo.rpc.backup_codes.view", "backup_codes.view of app=demo agent="},
 		{demo, "otpost.app.demo.rpc.recovery.begin", "recovery.begin of app=demo agent="},
@@ -114,21 +115,21 @@ func TestSupportAgentsAreKnownByTheirSubject(t *testing.T) {
 			t.Errorf("%s is answered %+v, %v; want %q", c.subject, m, err, c.want)
 		}
 	}
-	m, err := ann.Request(bus.SupportSubject("ann", "begin"), []byte("fail"), patience)
+	m, err := ann.Request(event.SupportSubject("ann", "begin"), []byte("fail"), patience)
 	if err != nil || m.Header.Get(micro.ErrorCodeHeader) != string(otp.ApprovalRequired) {
 		t.Errorf("a problem arrives as %+v, %v", m, err)
 	}
 	for what, ask := range map[string]func() (*nats.Msg, error){
 		"ann as bob": func() (*nats.Msg, error) {
-			return ann.Request(bus.SupportSubject("bob", "begin"), nil, 100*time.Millisecond)
+			return ann.Request(event.SupportSubject("bob", "begin"), nil, 100*time.Millisecond)
 		},
 		"an app as ann": func() (*nats.Msg, error) {
-			return demo.Request(bus.SupportSubject("ann", "begin"), nil, 100*time.Millisecond)
+			return demo.Request(event.SupportSubject("ann", "begin"), nil, 100*time.Millisecond)
 		},
 		"ann as an app": func() (*nats.Msg, error) {
 			return ann.Request("otpost.app.demo.rpc.factor.begin", nil, 100*time.Millisecond)
 		},
-		"an unknown verb": func() (*nats.Msg, error) { return ann.Request(bus.SupportSubject("ann", "end"), nil, patience) },
+		"an unknown verb": func() (*nats.Msg, error) { return ann.Request(event.SupportSubject("ann", "end"), nil, patience) },
 		"ann in a longer name": func() (*nats.Msg, error) {
 			return ann.Request("otpost.support.ann.x.rpc.begin", nil, 100*time.Millisecond)
 		},

@@ -174,7 +174,7 @@ func ownSubject(stream, subject string) bool {
 	case StreamReceipts:
 		return oneToken(strings.CutPrefix(subject, event.ReceiptPrefix))
 	}
-	return false // nobody takes messages from another
+	return false // of events too: what is put back there would be told to apps once more
 }
 
 // oneToken reports whether what followed a subject's prefix is one literal token.

@@ -35,6 +35,7 @@ const (
 	RoleLetter       Role = "letter"
 	RoleVerification Role = "verification"
 	RoleEnrolment    Role = "enrolment"
+	RoleGateway      Role = "gateway"
 	RoleOperator     Role = "operator"
 	RoleApp          Role = "app"
 	RoleAgent        Role = "agent"
@@ -42,7 +43,7 @@ const (
 
 // Roles returns the roles that are users of Account, in the order of the table.
 func Roles() []Role {
-	return []Role{RoleChallenge, RoleSMS, RoleEmail, RoleLetter, RoleVerification, RoleEnrolment, RoleOperator}
+	return []Role{RoleChallenge, RoleSMS, RoleEmail, RoleLetter, RoleVerification, RoleEnrolment, RoleGateway, RoleOperator}
 }
 
 // InboxPrefix is what a worker of the role gives to nats.CustomInboxPrefix. Replies to it arrive below that prefix and no other role may
@@ -121,7 +122,7 @@ var grants = []grant{
 	{RoleVerification, serves, "otpost.app.*.rpc.verify", "answers to check"},
 	{RoleVerification, serves, toAnswer(event.VerbWebAuthnBegin), "asks for what a security key is to sign"},
 	{RoleVerification, serves, toAnswer(event.VerbFactorResync), "two codes of a hardware token that has run ahead"},
-	{RoleVerification, serves, InternalSubject(event.VerbCheck), "codes that an act of enrolment needs"},
+	{RoleVerification, serves, event.InternalSubject(event.VerbCheck), "codes that an act of enrolment needs"},
 	{RoleVerification, publishes, toApps(event.ChallengeVerified), "tells apps of a right answer"},
 	{RoleVerification, publishes, toApps(event.ChallengeFailed), "tells apps of a wrong answer"},
 	{RoleVerification, publishes, toApps(event.ChallengeEnded), "tells apps of an end after wrong answers"},
@@ -136,7 +137,7 @@ var grants = []grant{
 	{RoleEnrolment, publishes, "otpost.work.email", "codes of ceremonies and recoveries, and notices"},
 	{RoleEnrolment, publishes, "otpost.work.letter", "codes of recoveries"},
 	{RoleEnrolment, publishes, "otpost.dead.OTPOST_SIGNALS", "signals that cannot be processed"},
-	{RoleEnrolment, requests, InternalSubject(event.VerbCheck), "has a code checked that an act needs"},
+	{RoleEnrolment, requests, event.InternalSubject(event.VerbCheck), "has a code checked that an act needs"},
 	{RoleEnrolment, serves, toAnswer(event.VerbFactorBegin), "the life of factors"},
 	{RoleEnrolment, serves, toAnswer(event.VerbFactorResend), "the life of factors"},
 	{RoleEnrolment, serves, toAnswer(event.VerbFactorConfirm), "the life of factors"},
@@ -149,6 +150,7 @@ var grants = []grant{
 	{RoleEnrolment, serves, toAnswer(event.VerbBackupRegenerate), "backup codes"},
 	{RoleEnrolment, serves, toAnswer(event.VerbDeviceList), "trusted devices"},
 	{RoleEnrolment, serves, toAnswer(event.VerbDeviceRevoke), "trusted devices"},
+	{RoleEnrolment, serves, toAnswer(event.VerbActivityList), "what was done with a user's factors"},
 	{RoleEnrolment, serves, toAnswer(event.VerbDeactivateBegin), "the end of a user's second factors"},
 	{RoleEnrolment, serves, toAnswer(event.VerbDeactivateConfirm), "the end of a user's second factors"},
 	{RoleEnrolment, serves, toAnswer(event.VerbRecoveryPreferences), "recovery"},
@@ -159,12 +161,12 @@ var grants = []grant{
 	{RoleEnrolment, serves, toAnswer(event.VerbRecoveryProve), "recovery"},
 	{RoleEnrolment, serves, toAnswer(event.VerbRecoveryStatus), "recovery"},
 	{RoleEnrolment, serves, toAnswer(event.VerbRecoveryCancel), "recovery"},
-	{RoleEnrolment, serves, SupportSubject("*", event.SupportFind), "support agents"},
-	{RoleEnrolment, serves, SupportSubject("*", event.SupportBegin), "support agents"},
-	{RoleEnrolment, serves, SupportSubject("*", event.SupportApprove), "support agents"},
-	{RoleEnrolment, serves, SupportSubject("*", event.SupportRefuse), "support agents"},
-	{RoleEnrolment, serves, SupportSubject("*", event.SupportCancel), "support agents"},
-	{RoleEnrolment, serves, SupportSubject("*", event.SupportStatus), "support agents"},
+	{RoleEnrolment, serves, event.SupportSubject("*", event.SupportFind), "support agents"},
+	{RoleEnrolment, serves, event.SupportSubject("*", event.SupportBegin), "support agents"},
+	{RoleEnrolment, serves, event.SupportSubject("*", event.SupportApprove), "support agents"},
+	{RoleEnrolment, serves, event.SupportSubject("*", event.SupportRefuse), "support agents"},
+	{RoleEnrolment, serves, event.SupportSubject("*", event.SupportCancel), "support agents"},
+	{RoleEnrolment, serves, event.SupportSubject("*", event.SupportStatus), "support agents"},
 	{RoleEnrolment, publishes, toApps(event.FactorAdded), "tells apps of factors"},
 	{RoleEnrolment, publishes, toApps(event.FactorRemoved), "tells apps of factors"},
 	{RoleEnrolment, publishes, toApps(event.ChallengeEnded), "tells apps of the end of what was opened for factors that are gone"},
@@ -182,6 +184,11 @@ var grants = []grant{
 	{RoleEnrolment, publishes, toApps(event.RecoveryRefused), "tells apps of a recovery"},
 	{RoleEnrolment, publishes, toApps(event.AccountLocked), "tells apps of too many wrong codes"},
 	{RoleEnrolment, publishes, toApps(event.UserErased), "tells apps that a deleted user is gone"},
+
+	{RoleGateway, requests, "otpost.app.*.rpc.>", "asks for apps and their users, as the key or the page session says"},
+	{RoleGateway, publishes, "otpost.app.*.signal.>", "signals of apps that came over HTTP"},
+	{RoleGateway, pulls, StreamEvents + "/" + ConsumerGateway, "events for webhooks"},
+	{RoleGateway, publishes, "otpost.dead.OTPOST_EVENTS", "events that cannot be processed"},
 
 	{RoleOperator, requests, "$JS.API.>", "declares streams and consumers, reads dead letters"},
 	{RoleOperator, publishes, "$JS.ACK.>", "acknowledges what it has read"},

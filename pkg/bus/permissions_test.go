@@ -14,16 +14,16 @@ import (
 )
 
 // users are everyone who may connect, as the tests name them.
-var users = []string{"challenge", "sms", "email", "letter", "verification", "enrolment", "operator", "app_demo", "support-ann"}
+var users = []string{"challenge", "sms", "email", "letter", "verification", "enrolment", "gateway", "operator", "app_demo", "support-ann"}
 
 // mayPublish says of each subject who may publish to it, as a list of users. Everybody else must be refused.
 var mayPublish = map[string]string{
 	"otpost.app.demo.login":                          "operator app_demo",
 	"otpost.app.other.login":                         "operator",
-	"otpost.app.demo.signal.password.changed":        "operator app_demo",
-	"otpost.app.other.signal.password.changed":       "operator",
-	"otpost.app.demo.rpc.verify":                     "operator app_demo",
-	"otpost.app.other.rpc.verify":                    "operator",
+	"otpost.app.demo.signal.password.changed":        "operator app_demo gateway",
+	"otpost.app.other.signal.password.changed":       "operator gateway",
+	"otpost.app.demo.rpc.verify":                     "operator app_demo gateway",
+	"otpost.app.other.rpc.verify":                    "operator gateway",
 	"otpost.app.demo.event.challenge.issued":         "challenge operator",
 	"otpost.app.demo.event.challenge.skipped":        "challenge operator",
 	"otpost.app.demo.event.challenge.refused":        "challenge operator",
@@ -53,8 +53,8 @@ var mayPublish = map[string]string{
 	"otpost.app.demo.event.device.revoked":           "challenge verification enrolment operator",
 	"otpost.app.demo.event.factor.renamed":           "operator",
 	"otpost.app.demo.event.recovery.other":           "operator",
-	"otpost.app.demo.rpc.factor.begin":               "operator app_demo",
-	"otpost.app.other.rpc.factor.begin":              "operator",
+	"otpost.app.demo.rpc.factor.begin":               "operator app_demo gateway",
+	"otpost.app.other.rpc.factor.begin":              "operator gateway",
 	"otpost.internal.check":                          "enrolment operator", // who could send it would guess codes without a session
 	"otpost.internal.other":                          "operator",
 	"otpost.support.ann.rpc.begin":                   "operator support-ann",
@@ -76,7 +76,7 @@ var mayPublish = map[string]string{
 	"otpost.dead.OTPOST_RECEIPTS":                    "challenge operator",
 	"otpost.dead.OTPOST_WORK":                        "sms email letter operator",
 	"otpost.dead.OTPOST_SIGNALS":                     "enrolment operator",
-	"otpost.dead.OTPOST_EVENTS":                      "operator",
+	"otpost.dead.OTPOST_EVENTS":                      "operator gateway",
 
 	"$JS.API.INFO":                                        "operator",
 	"$JS.API.STREAM.NAMES":                                "operator",
@@ -91,7 +91,7 @@ var mayPublish = map[string]string{
 	"$JS.API.STREAM.INFO.OTPOST_RECEIPTS":                 "challenge operator",
 	"$JS.API.STREAM.INFO.OTPOST_WORK":                     "sms email letter operator",
 	"$JS.API.STREAM.INFO.OTPOST_SIGNALS":                  "enrolment operator",
-	"$JS.API.STREAM.INFO.OTPOST_EVENTS":                   "operator",
+	"$JS.API.STREAM.INFO.OTPOST_EVENTS":                   "operator gateway",
 	"$JS.API.STREAM.INFO.OTPOST_DEAD":                     "operator",
 	"$JS.API.CONSUMER.CREATE.OTPOST_EVENTS":               "operator",
 	"$JS.API.CONSUMER.CREATE.OTPOST_EVENTS.demo":          "operator",
@@ -106,6 +106,7 @@ var mayPublish = map[string]string{
 	"$JS.API.CONSUMER.INFO.OTPOST_SIGNALS.enrolment":      "enrolment operator",
 	"$JS.API.CONSUMER.INFO.OTPOST_EVENTS.demo":            "operator app_demo",
 	"$JS.API.CONSUMER.INFO.OTPOST_EVENTS.other":           "operator",
+	"$JS.API.CONSUMER.INFO.OTPOST_EVENTS._gateway":        "gateway operator",
 	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_LOGINS.challenge":   "challenge operator",
 	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_RECEIPTS.challenge": "challenge operator",
 	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_WORK.sms":           "sms operator",
@@ -114,6 +115,7 @@ var mayPublish = map[string]string{
 	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_SIGNALS.enrolment":  "enrolment operator",
 	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_EVENTS.demo":        "operator app_demo",
 	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_EVENTS.other":       "operator",
+	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_EVENTS._gateway":    "gateway operator", // of all apps
 	"$JS.ACK.OTPOST_LOGINS.challenge.1.1.1.1.0":           "challenge operator",
 	"$JS.ACK.OTPOST_RECEIPTS.challenge.1.1.1.1.0":         "challenge operator",
 	"$JS.ACK.OTPOST_WORK.sms.1.1.1.1.0":                   "sms operator",
@@ -122,6 +124,7 @@ var mayPublish = map[string]string{
 	"$JS.ACK.OTPOST_SIGNALS.enrolment.1.1.1.1.0":          "enrolment operator",
 	"$JS.ACK.OTPOST_EVENTS.demo.1.1.1.1.0":                "operator app_demo",
 	"$JS.ACK.OTPOST_EVENTS.other.1.1.1.1.0":               "operator",
+	"$JS.ACK.OTPOST_EVENTS._gateway.1.1.1.1.0":            "gateway operator",
 
 	"$SRV.PING":             "operator app_demo",
 	"$SYS.REQ.SERVER.PING":  "",
@@ -151,6 +154,7 @@ var maySubscribe = map[string]string{
 	"otpost.app.*.rpc.webauthn.begin":          "verification operator",
 	"otpost.app.*.rpc.factor.resync":           "verification operator",
 	"otpost.app.*.rpc.factor.begin":            "enrolment operator",
+	"otpost.app.*.rpc.activity.list":           "enrolment operator",
 	"otpost.app.*.rpc.backup_codes.view":       "enrolment operator",
 	"otpost.app.*.rpc.recovery.prove":          "enrolment operator",
 	"otpost.app.*.rpc.>":                       "operator",
@@ -180,6 +184,7 @@ var maySubscribe = map[string]string{
 	"_INBOX_verification.>":                    "verification",
 	"_INBOX_letter.>":                          "letter",
 	"_INBOX_enrolment.>":                       "enrolment",
+	"_INBOX_gateway.>":                         "gateway",
 	"_INBOX_operator.>":                        "operator",
 }
 
@@ -209,7 +214,7 @@ func TestNobodyDoesMoreOrLessThanGranted(t *testing.T) {
 func TestEveryGrantWorks(t *testing.T) {
 	w := newWorld(t)
 	app, challenge, verification := w.connect("app_demo"), w.connect("challenge"), w.connect("verification")
-	enrolment, agent := w.connect("enrolment"), w.connect("support-ann")
+	enrolment, gateway, agent := w.connect("enrolment"), w.connect("gateway"), w.connect("support-ann")
 	ack := func(m jetstream.Msg, data string) {
 		t.Helper()
 		if got := string(m.Data()); got != data {
@@ -257,6 +262,8 @@ func TestEveryGrantWorks(t *testing.T) {
 	}
 	w.publish(app, "otpost.app.demo.signal.user.deleted", "forget them")
 	ack(w.pull(enrolment, "OTPOST_SIGNALS", "enrolment"), "forget them")
+	w.publish(gateway, "otpost.app.other.signal.user.deleted", "over HTTP")
+	ack(w.pull(enrolment, "OTPOST_SIGNALS", "enrolment"), "over HTTP")
 	letter := w.connect("letter")
 	w.publish(enrolment, "otpost.work.letter", "print")
 	ack(w.pull(letter, "OTPOST_WORK", "letter"), "print")
@@ -283,7 +290,9 @@ func TestEveryGrantWorks(t *testing.T) {
 			t.Errorf("live event: %v, %v; want %s", m, err, want)
 		}
 		ack(w.pull(app, "OTPOST_EVENTS", "demo"), want)
+		ack(w.pull(gateway, "OTPOST_EVENTS", bus.ConsumerGateway), want)
 	}
+	w.publish(gateway, "otpost.dead.OTPOST_EVENTS", "poison")
 
 	serve := func(nc *nats.Conn, name, prefix string, verbs ...string) {
 		t.Helper()
@@ -314,7 +323,7 @@ func TestEveryGrantWorks(t *testing.T) {
 	serve(verification, "internal", "otpost.internal.", "check")
 	enrols := []string{
 		"factor.begin", "factor.resend", "factor.confirm", "factor.list", "factor.rename", "factor.prefer", "factor.remove",
-		"backup_codes.acknowledge", "backup_codes.view", "backup_codes.regenerate", "device.list", "device.revoke", "deactivate.begin", "deactivate.confirm",
+		"backup_codes.acknowledge", "backup_codes.view", "backup_codes.regenerate", "device.list", "device.revoke", "activity.list", "deactivate.begin", "deactivate.confirm",
 		"recovery.preferences", "recovery.address", "recovery.confirm", "recovery.begin", "recovery.resend", "recovery.prove", "recovery.status", "recovery.cancel",
 	}
 	serve(enrolment, "enrolment", rpc, enrols...)
@@ -327,7 +336,8 @@ func TestEveryGrantWorks(t *testing.T) {
 	for _, verb := range supports {
 		asks["otpost.support.ann.rpc."+verb] = agent
 	}
-	for subject, asker := range asks {
+	try := func(asker *nats.Conn, subject string) {
+		t.Helper()
 		m, err := asker.RequestMsg(&nats.Msg{Subject: subject, Header: nats.Header{"Otpost-Test": {"kept"}}}, patience)
 		if err != nil {
 			t.Fatalf("request %s: %v", subject, err)
@@ -340,6 +350,12 @@ func TestEveryGrantWorks(t *testing.T) {
 			t.Errorf("error reply to %s: %v", subject, m.Header)
 		}
 	}
+	for subject, asker := range asks {
+		try(asker, subject)
+		if asker == app {
+			try(gateway, subject)
+		}
+	}
 	for verb, want := range map[string]string{"PING": `"name":"verification"`, "INFO": "otpost.app.*.rpc.verify", "STATS": `"num_requests"`} {
 		if m := w.request(app, "$SRV."+verb+".verification", ""); !strings.Contains(string(m.Data), want) {
 			t.Errorf("the app asked for %s and got %s", verb, m.Data)
@@ -348,7 +364,7 @@ func TestEveryGrantWorks(t *testing.T) {
 	if m := w.request(w.operator, "$SRV.PING.verification", ""); !strings.Contains(string(m.Data), `"name":"verification"`) {
 		t.Errorf("discovery: %s", m.Data)
 	}
-	for _, nc := range []*nats.Conn{app, challenge, verification, enrolment, letter, agent, w.operator} {
+	for _, nc := range []*nats.Conn{app, challenge, verification, enrolment, gateway, letter, agent, w.operator} {
 		if err := nc.LastError(); err != nil {
 			t.Errorf("%s met %v", nc.Opts.User, err)
 		}

@@ -50,8 +50,8 @@ type Service struct {
 	Version     string // semantic version
 	Description string
 	Verbs       map[string]func(*Request) // of apps
-	Support     map[string]func(*Request) // of support agents, on SupportSubject
-	Internal    map[string]func(*Request) // of other workers, on InternalSubject; see Ask
+	Support     map[string]func(*Request) // of support agents, on event.SupportSubject
+	Internal    map[string]func(*Request) // of other workers, on event.InternalSubject; see Ask
 }
 
 // quiet is how long no call must have been under way for the last request that had arrived to have been handed over. nats.go gives no sign of that.
@@ -112,8 +112,8 @@ func (b *Bus) endpoints(svc micro.Service, s Service, count *calls) error {
 		subject func(verb string) string
 		asker   func(*Request, string) *otp.Problem
 	}{
-		{"internal-", s.Internal, InternalSubject, func(*Request, string) *otp.Problem { return nil }},
-		{"support-", s.Support, func(verb string) string { return SupportSubject("*", verb) }, fromAgent},
+		{"internal-", s.Internal, event.InternalSubject, func(*Request, string) *otp.Problem { return nil }},
+		{"support-", s.Support, func(verb string) string { return event.SupportSubject("*", verb) }, fromAgent},
 		{"", s.Verbs, func(verb string) string { return event.RPCSubject("*", verb) }, fromApp},
 	} {
 		for verb, handle := range kind.verbs {
@@ -138,7 +138,7 @@ func fromApp(r *Request, subject string) *otp.Problem {
 // fromAgent takes the support agent that asks out of the subject.
 func fromAgent(r *Request, subject string) *otp.Problem {
 	var ok bool
-	if r.Agent, ok = agentOf(subject); !ok {
+	if r.Agent, ok = event.AgentOf(subject); !ok {
 		return otp.InvalidField("subject", "must name a support agent: 1 to 64 of a-z, 0-9 and -")
 	}
 	return nil

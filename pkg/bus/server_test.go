@@ -78,6 +78,7 @@ func newWorld(t *testing.T) *world {
 		{"OTPOST_SIGNALS", "enrolment", ""},
 		{"OTPOST_EVENTS", "demo", "otpost.app.demo.event.>"},
 		{"OTPOST_EVENTS", "other", "otpost.app.other.event.>"},
+		{"OTPOST_EVENTS", bus.ConsumerGateway, ""},
 	} {
 		if _, err := js.CreateConsumer(t.Context(), c[0], jetstream.ConsumerConfig{
 			Durable: c[1], FilterSubject: c[2], AckPolicy: jetstream.AckExplicitPolicy,

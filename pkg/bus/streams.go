@@ -74,6 +74,10 @@ func (s StreamSettings) Check() error {
 	return nil
 }
 
+// ConsumerGateway is the consumer by which the gateway hears the events of all apps. Beside it each app has its own, of the app's name: this one's is a name
+// that no app can have.
+const ConsumerGateway = "_gateway"
+
 // consumers are the durable consumers of the workers.
 var consumers = []struct {
 	role   Role
@@ -87,6 +91,7 @@ var consumers = []struct {
 	{RoleEmail, StreamWork, "email", "otpost.work.email"},
 	{RoleLetter, StreamWork, "letter", "otpost.work.letter"},
 	{RoleEnrolment, StreamSignals, "enrolment", ""},
+	{RoleGateway, StreamEvents, ConsumerGateway, ""},
 }
 
 // signals are those that a worker understands. The stream takes no others, so that an app cannot pass its bound by making up names; who

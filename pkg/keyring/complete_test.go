@@ -15,8 +15,8 @@ import (
 // addedSince is what the first version did not make.
 var addedSince = []string{
 	"email/ceremony.json", "enrolment/ceremony.json", "enrolment/destination-email.json", "enrolment/destination-letter.json",
-	"enrolment/destination-sms.json", "enrolment/index.json", "enrolment/secret.json", "letter/ceremony.json", "letter/destination-letter.json",
-	"operator/destination-letter.json", "sms/ceremony.json", "verification/index.json",
+	"enrolment/destination-sms.json", "enrolment/index.json", "enrolment/secret.json", "gateway/page.json", "letter/ceremony.json", "letter/destination-letter.json",
+	"operator/destination-letter.json", "operator/page.json", "sms/ceremony.json", "verification/index.json",
 }
 
 // ofFirstVersion returns a directory of keys as the first version made it.
@@ -28,7 +28,7 @@ func ofFirstVersion(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	for _, role := range []string{"enrolment", "letter"} {
+	for _, role := range []string{"enrolment", "gateway", "letter"} {
 		if err := os.Remove(filepath.Join(dir, role)); err != nil {
 			t.Fatal(err)
 		}
@@ -95,6 +95,39 @@ func loadAll(t *testing.T, dir string) {
 	}
 }
 
+// The second version knew no gateway. What it makes for that leaves every other file as it was.
+func TestCompleteAddsTheGatewaysKeys(t *testing.T) {
+	dir := initialised(t)
+	for _, name := range []string{"gateway", "operator/page.json"} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := contents(t, dir)
+	for _, role := range []keyring.Role{keyring.Gateway, keyring.Operator} {
+		if _, err := keyring.Load(dir, role); err == nil || !strings.Contains(err.Error(), "keys init --missing") {
+			t.Errorf("%s: the error does not say what to do: %v", role, err)
+		}
+	}
+	if made := complete(t, dir); !slices.Equal(made, []string{"gateway/page.json", "operator/page.json"}) {
+		t.Errorf("made %q", made)
+	}
+	after := contents(t, dir)
+	for name, text := range before {
+		if after[name] != text {
+			t.Errorf("%s was touched", name)
+		}
+	}
+	loadAll(t, dir)
+	sealed, err := load(t, dir, keyring.Operator).Seal(keyring.Page, []byte("secret of a webhook"), []byte("its id"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := load(t, dir, keyring.Gateway).Open(keyring.Page, sealed, []byte("its id")); err != nil || string(got) != "secret of a webhook" {
+		t.Errorf("the gateway opens %q of what the operator has sealed, %v", got, err)
+	}
+}
+
 func TestCompleteBringsTheFirstVersionsKeysUpToDate(t *testing.T) {
 	dir := ofFirstVersion(t)
 	before := contents(t, dir)
@@ -121,7 +154,7 @@ func TestCompleteBringsTheFirstVersionsKeysUpToDate(t *testing.T) {
 	if got, err := load(t, dir, keyring.Verification).Index("event", []byte("x")); err != nil || got != sum {
 		t.Errorf("the verification role has another index key (%v)", err)
 	}
-	for _, name := range append(addedSince, "enrolment", "letter") {
+	for _, name := range append(addedSince, "enrolment", "gateway", "letter") {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s is open to others, %v", name, err)

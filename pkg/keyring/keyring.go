@@ -56,11 +56,12 @@ const (
 	DestinationLetter Keyset = "destination-letter"
 	Secret            Keyset = "secret"
 	Index             Keyset = "index"
+	Page              Keyset = "page"
 )
 
 // Keysets lists every keyset.
 func Keysets() []Keyset {
-	return []Keyset{Code, Ceremony, DestinationSMS, DestinationEmail, DestinationLetter, Secret, Index}
+	return []Keyset{Code, Ceremony, DestinationSMS, DestinationEmail, DestinationLetter, Secret, Index, Page}
 }
 
 // template returns the kind of key that the keyset is made of, or nil if there is no such keyset.
@@ -68,7 +69,7 @@ func (k Keyset) template() *tinkpb.KeyTemplate {
 	switch k {
 	case Code, Ceremony, Index:
 		return prf.HMACSHA256PRFKeyTemplate()
-	case DestinationSMS, DestinationEmail, DestinationLetter, Secret:
+	case DestinationSMS, DestinationEmail, DestinationLetter, Secret, Page:
 		return aead.AES256GCMKeyTemplate()
 	}
 	return nil
@@ -84,6 +85,7 @@ const (
 	Letter       Role = "letter"
 	Verification Role = "verification"
 	Enrolment    Role = "enrolment"
+	Gateway      Role = "gateway"
 	Operator     Role = "operator"
 	Challenge    Role = "challenge"
 )
@@ -97,6 +99,7 @@ type grant struct {
 
 // grants is the one table of who holds what. The challenge worker records on each challenge which code key it is for, so it knows the
 // ids of the code keys; it cannot derive a code. The enrolment worker holds no code key at all: of a login's code it could say nothing.
+// The gateway holds what it seals its own rows with and nothing of the workers'.
 //
 // The order matters to rotation: the first role that holds a keyset has its leading copy, and roles that only know the ids come last.
 var grants = []grant{
@@ -105,7 +108,8 @@ var grants = []grant{
 	{role: Letter, keys: []Keyset{Ceremony, DestinationLetter}},
 	{role: Verification, keys: []Keyset{Code, Secret, Index}},
 	{role: Enrolment, keys: []Keyset{Ceremony, Secret, Index, DestinationSMS, DestinationEmail, DestinationLetter}},
-	{role: Operator, keys: []Keyset{Secret, Index, DestinationSMS, DestinationEmail, DestinationLetter}},
+	{role: Gateway, keys: []Keyset{Page}},
+	{role: Operator, keys: []Keyset{Secret, Index, DestinationSMS, DestinationEmail, DestinationLetter, Page}},
 	{role: Challenge, keys: []Keyset{Index, DestinationSMS, DestinationEmail}, infos: []Keyset{Code}},
 }
 

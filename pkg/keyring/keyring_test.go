@@ -61,8 +61,10 @@ func TestInitWritesPrivateFilesPerRole(t *testing.T) {
 		"email/ceremony.json", "email/code.json", "email/destination-email.json",
 		"enrolment/ceremony.json", "enrolment/destination-email.json", "enrolment/destination-letter.json", "enrolment/destination-sms.json",
 		"enrolment/index.json", "enrolment/secret.json",
+		"gateway/page.json",
 		"letter/ceremony.json", "letter/destination-letter.json",
-		"operator/destination-email.json", "operator/destination-letter.json", "operator/destination-sms.json", "operator/index.json", "operator/secret.json",
+		"operator/destination-email.json", "operator/destination-letter.json", "operator/destination-sms.json", "operator/index.json", "operator/page.json",
+		"operator/secret.json",
 		"sms/ceremony.json", "sms/code.json", "sms/destination-sms.json",
 		"verification/code.json", "verification/index.json", "verification/secret.json",
 	}
@@ -127,15 +129,16 @@ func TestInitNeverOverwrites(t *testing.T) {
 func TestRoles(t *testing.T) {
 	dir := initialised(t)
 	tests := []struct {
-		role                                                     keyring.Role
-		keyID, code, ceremony, sms, email, letter, secret, index bool
+		role                                                           keyring.Role
+		keyID, code, ceremony, sms, email, letter, secret, index, page bool
 	}{
 		{role: keyring.SMS, keyID: true, code: true, ceremony: true, sms: true},
 		{role: keyring.Email, keyID: true, code: true, ceremony: true, email: true},
 		{role: keyring.Letter, ceremony: true, letter: true},
 		{role: keyring.Verification, keyID: true, code: true, secret: true, index: true},
 		{role: keyring.Enrolment, ceremony: true, secret: true, index: true, sms: true, email: true, letter: true},
-		{role: keyring.Operator, secret: true, index: true, sms: true, email: true, letter: true},
+		{role: keyring.Gateway, page: true},
+		{role: keyring.Operator, secret: true, index: true, sms: true, email: true, letter: true, page: true},
 		{role: keyring.Challenge, keyID: true, index: true, sms: true, email: true},
 	}
 	if len(tests) != len(keyring.Roles()) {
@@ -186,11 +189,15 @@ func TestRoles(t *testing.T) {
 			check("index", tt.index, err)
 			_, err = r.Digests("label")
 			check("digests", tt.index, err)
+			sealed, err := r.Seal(keyring.Page, []byte("state"), []byte("visit"))
+			check("seal page", tt.page, err)
+			_, err = r.Open(keyring.Page, sealed, []byte("visit"))
+			check("open page", tt.page, err)
 			_, err = r.SealDestination("pigeon", "a", "u", "p", "coop 7")
 			check("seal for an unknown channel", false, err)
 		})
 	}
-	if _, err := keyring.Load(dir, "gateway"); err == nil {
+	if _, err := keyring.Load(dir, "passer-by"); err == nil {
 		t.Error("a role that holds no keys loaded some")
 	}
 }

@@ -83,9 +83,6 @@ func TestServer(t *testing.T) {
 		<-release
 		_, _ = io.WriteString(w, "answer")
 	})}
-	if s.Addr() != nil {
-		t.Error("an address before it is started")
-	}
 	c := s.Component()
 	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -101,7 +98,7 @@ func TestServer(t *testing.T) {
 	}
 	answered := make(chan answer, 1)
 	go func() {
-		resp, err := client.Get("http://" + s.Addr().String())
+		resp, err := client.Get("http://" + s.listener.Addr().String())
 		if err != nil {
 			answered <- answer{err: err}
 			return
@@ -114,7 +111,7 @@ func TestServer(t *testing.T) {
 	cancel()
 	// The listener closes first; once it refuses, the shutdown has begun.
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		conn, err := net.Dial("tcp", s.Addr().String())
+		conn, err := net.Dial("tcp", s.listener.Addr().String())
 		if err != nil {
 			break
 		}

@@ -69,14 +69,6 @@ func (e *HungError) Error() string {
 // ErrStopped is the failure of a part that returned nil without having been told to stop.
 var ErrStopped = errors.New("stopped without being told to")
 
-// ExitCode returns the process's exit status for what Run returned: 0 after a clean drain, else 1.
-func ExitCode(err error) int {
-	if err != nil {
-		return 1
-	}
-	return 0
-}
-
 // Run starts the components in order, waits, and drains. It returns nil after a drain that was asked for (by signal or by the end of
 // ctx) and in which every part stopped without error. Otherwise it returns the first failure, joined with those of the drain, a
 // [HungError] among them if the deadline passed.

@@ -30,17 +30,9 @@ type Server struct {
 	listener net.Listener
 }
 
-// Component returns the server as a part of a process. It has the address, and logs it, once it is started.
+// Component returns the server as a part of a process. It logs the address, with the port that was taken, once it is started.
 func (s *Server) Component() Component {
 	return Component{Name: s.Name, Start: s.start, Run: s.run}
-}
-
-// Addr returns the address that the server listens on, with the port that was taken, or nil before it is started.
-func (s *Server) Addr() net.Addr {
-	if s.listener == nil {
-		return nil
-	}
-	return s.listener.Addr()
 }
 
 func (s *Server) start(ctx context.Context) error {

@@ -45,6 +45,13 @@ func (a *Act) Audit(e AuditEntry) error {
 	return insertAudit(a.ctx, a.tx, e)
 }
 
+// Activity returns up to limit lines about the user that are of one of the actions and before the line with the given number, or the last where that is 0;
+// newest first. users are the user's digest under each key. What was before the person was erased is left out, should they have come back. Address and role
+// are for operators only, and empty.
+func (a *Act) Activity(users []uuid.UUID, actions []string, before int64, limit int) ([]AuditEntry, error) {
+	return auditLines(a.ctx, a.tx, "activity_of", a.Who.AppID, pq.Array(users), pq.Array(actions), before, limit)
+}
+
 // Audits reads the audit, for the operator.
 type Audits struct{ db *DB }
 
@@ -65,6 +72,10 @@ func (s *Audits) Before(ctx context.Context, app int, users []uuid.UUID, before 
 }
 
 func (s *Audits) lines(ctx context.Context, statement string, app int, users []uuid.UUID, number int64, limit int) ([]AuditEntry, error) {
+	return auditLines(ctx, s.db.x, statement, app, pq.Array(users), number, limit)
+}
+
+func auditLines(ctx context.Context, q sqlx.QueryerContext, statement string, app int, args ...any) ([]AuditEntry, error) {
 	var rows []struct {
 		ID      int64         `db:"id"`
 		At      time.Time     `db:"at"`
@@ -77,7 +88,7 @@ func (s *Audits) lines(ctx context.Context, statement string, app int, users []u
 		Role    string        `db:"role"`
 		Detail  []byte        `db:"detail"`
 	}
-	if err := s.db.x.SelectContext(ctx, &rows, query(statement), app, pq.Array(users), number, limit); err != nil {
+	if err := sqlx.SelectContext(ctx, q, &rows, query(statement), append([]any{app}, args...)...); err != nil {
 		return nil, fmt.Errorf("read audit: %w", err)
 	}
 	out := make([]AuditEntry, len(rows))

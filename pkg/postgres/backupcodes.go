@@ -44,13 +44,11 @@ func (a *Act) ReplaceBackupCodes(codes []BackupCode) error {
 	return nil
 }
 
-// UseBackupCode spends the code with one of the digests, the same code's under each key that digests are made with. It tells whether there was one that
-// nobody had used.
-func (a *Act) UseBackupCode(digests [][]byte) (bool, error) {
-	for _, d := range digests {
-		if n, err := a.exec(guarded("backup_code_use"), a.Who.AppID, a.Who.User, d, a.Now); err != nil || n == 1 {
-			return n == 1, err
-		}
-	}
-	return false, nil
+// UseBackupCode spends the code with one of the digests, the same code's under each key that digests are made with, where nobody has used it and the user has
+// said to have the codes in safety.
+func (a *Act) UseBackupCode(digests [][]byte) (BackupUse, error) {
+	var codes backupCodes
+	codes.add(a.Who, digests)
+	used, err := codes.use(a.ctx, a.tx, a.Now)
+	return used[a.Who], err
 }

@@ -143,8 +143,8 @@ func (s *Challenges) Pending(ctx context.Context, ids []uuid.UUID) ([]Overdue, e
 	return out, nil
 }
 
-// Status returns one challenge of an app with its deliveries, or ErrNoChallenge. Nonce and addresses are left out, so that the operator's
-// role may ask too.
+// Status returns one challenge of an app with its deliveries, or ErrNoChallenge. Nonce, addresses and transaction are left out, so that the operator's
+// role may ask.
 func (s *Challenges) Status(ctx context.Context, appID int, id uuid.UUID) (Challenge, error) {
 	var row challengeRow
 	if err := s.db.x.GetContext(ctx, &row, query("challenge_status"), id); err != nil {
@@ -158,6 +158,20 @@ func (s *Challenges) Status(ctx context.Context, appID int, id uuid.UUID) (Chall
 	}
 	c := row.challenge()
 	var err error
+	c.Deliveries, err = s.deliveries(ctx, id)
+	return c, err
+}
+
+// Standing is Status for the challenge worker, who may know all of it. ErrNoChallenge says that the app has no such challenge.
+func (s *Challenges) Standing(ctx context.Context, appID int, id uuid.UUID) (Challenge, error) {
+	found, err := s.Details(ctx, []uuid.UUID{id})
+	if err != nil {
+		return Challenge{}, err
+	}
+	c, ok := found[id]
+	if !ok || c.AppID != appID {
+		return Challenge{}, ErrNoChallenge
+	}
 	c.Deliveries, err = s.deliveries(ctx, id)
 	return c, err
 }

@@ -180,6 +180,12 @@ func TestStatusOfAnotherAppIsUnknown(t *testing.T) {
 	if _, err := b.challenges.Status(t.Context(), b.app.ID+1, id); !errors.Is(err, postgres.ErrNoChallenge) {
 		t.Errorf("asked by another app: %v", err)
 	}
+	if _, err := b.challenges.Standing(t.Context(), b.app.ID+1, id); !errors.Is(err, postgres.ErrNoChallenge) {
+		t.Errorf("its standing asked by another app: %v", err)
+	}
+	if c, err := b.challenges.Standing(t.Context(), b.app.ID, id); err != nil || c.User != "u" || len(c.Deliveries) != 1 {
+		t.Errorf("its standing is %+v, %v", c, err)
+	}
 	operator := postgres.NewChallenges(b.db.Role("operator"))
 	if c, err := operator.Status(t.Context(), b.app.ID, id); err != nil || c.User != "u" || c.Nonce != nil || c.ToSMS != nil || len(c.Deliveries) != 1 {
 		t.Errorf("the operator sees %+v, %v", c, err)

@@ -287,7 +287,7 @@ func TestActsTakeWhatAnswersTake(t *testing.T) {
 			if moved, err = a.Advance(postgres.Advance{Factor: id, Step: 0}); err != nil {
 				return err
 			}
-			use, err = a.TakeBackupCode(digests[:1])
+			use, err = a.UseBackupCode(digests[:1])
 			return err
 		}); err != nil {
 			t.Error(err)

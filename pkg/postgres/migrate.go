@@ -44,7 +44,7 @@ func (d *DB) Migrate(ctx context.Context) ([]Migration, error) {
 // Roles are the database's roles by the name of the otpost role that connects as them.
 var Roles = map[string]string{
 	"challenge": "otpost_challenge", "sms": "otpost_sms", "email": "otpost_email", "letter": "otpost_letter",
-	"verification": "otpost_verification", "enrolment": "otpost_enrolment", "operator": "otpost_operator",
+	"verification": "otpost_verification", "enrolment": "otpost_enrolment", "gateway": "otpost_gateway", "operator": "otpost_operator",
 }
 
 // SetPassword lets a role log in with a password. It must run as one who may alter roles.

@@ -248,9 +248,18 @@ func (v *verdicts) store(ctx context.Context, tx *sqlx.Tx, now time.Time, ids []
 		return fmt.Errorf("store budgets: %w", err)
 	}
 	var over []uuid.UUID
+	var sent pq.StringArray
 	for k, j := range v.judged {
 		if j.State.Ended() {
 			over = append(over, ids[v.index[k]])
+		}
+		if _, ok := otp.FactorKind(j.Factor).Channel(); ok && j.State == otp.Verified {
+			sent = append(sent, challenge[k])
+		}
+	}
+	if len(sent) > 0 {
+		if _, err := tx.ExecContext(ctx, query("addresses_used"), sent, now); err != nil {
+			return fmt.Errorf("note the use of addresses: %w", err)
 		}
 	}
 	return withdraw(ctx, tx, now, over, "the challenge has ended") // nobody needs the code any more

@@ -27,14 +27,6 @@ func (a *Act) Advance(to Advance) (bool, error) {
 	return fresh && err == nil, err
 }
 
-// TakeBackupCode uses the code with one of the digests, the same code's under each key that digests are made with.
-func (a *Act) TakeBackupCode(digests [][]byte) (BackupUse, error) {
-	var codes backupCodes
-	codes.add(a.Who, digests)
-	used, err := codes.use(a.ctx, a.tx, a.Now)
-	return used[a.Who], err
-}
-
 // Answerable returns a challenge of the user.
 func (a *Act) Answerable(id uuid.UUID) (c Answerable, found bool, err error) {
 	all, err := answerables(a.ctx, a.tx, query("challenges_for_answers"), []uuid.UUID{id})

@@ -17,7 +17,7 @@ import (
 const redacted = "[redacted]"
 
 // NewLogger returns a logger that writes to w one line a record, as "text" or "json", of the given level ("debug", "info", "warn",
-// "error") and above. Attributes that are named like something confidential are redacted; see [Masked] for showing a mask instead.
+// "error") and above. Attributes that are named like something confidential are redacted.
 func NewLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 	var min slog.Level
 	if err := min.UnmarshalText([]byte(level)); err != nil {
@@ -45,9 +45,6 @@ var secretWords = []string{
 
 // redact is the handler's guard. It is called for each attribute that is not a group, with the groups that it stands in.
 func redact(groups []string, a slog.Attr) slog.Attr {
-	if m, ok := a.Value.Any().(mask); ok {
-		return slog.String(a.Key, m.String())
-	}
 	if isConfidential(a.Key) || slices.ContainsFunc(groups, isConfidential) {
 		a.Value = slog.StringValue(redacted)
 	}
@@ -82,21 +79,3 @@ func words(key string) []string {
 	}
 	return strings.FieldsFunc(b.String(), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 }
-
-// A mask is the text of an address with most of it hidden.
-type mask string
-
-// Masked returns an attribute that passes the logger's guard under any key, such as telemetry.Masked("to", "+1•••••0100"). The text must
-// be masked already: one that hides nothing, having neither • nor *, is redacted.
-func Masked(key, text string) slog.Attr { return slog.Any(key, mask(text)) }
-
-// String keeps the promise of Masked with every handler, also with those that do not redact.
-func (m mask) String() string {
-	if !strings.ContainsAny(string(m), "•*") {
-		return redacted
-	}
-	return string(m)
-}
-
-// MarshalText is String.
-func (m mask) MarshalText() ([]byte, error) { return []byte(m.String()), nil }

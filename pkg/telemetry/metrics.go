@@ -83,8 +83,8 @@ type Metrics struct {
 	// VerificationSeconds (otpost_verification_seconds) is the time from receiving an answer to having replied to it.
 	VerificationSeconds prometheus.Histogram
 
-	// Requests (otpost_requests_total{verb,result}) counts the requests that enrolment has answered. verb is as in the subject, of support
-	// with "support." before it; result is ok, or the reason why not.
+	// Requests (otpost_requests_total{verb,result}) counts the requests that were answered, but login and verify, which have metrics of their own. verb is as
+	// in the subject, of support with "support." before it and of other workers with "internal."; result is ok, or the reason why not.
 	Requests *prometheus.CounterVec
 
 	// Notices (otpost_notices_waiting) is how many notices wait to be written, and NoticeAge (otpost_notices_oldest_seconds) for how long the
@@ -93,6 +93,19 @@ type Metrics struct {
 	Notices    prometheus.Gauge
 	NoticeAge  prometheus.Gauge
 	Recoveries *prometheus.GaugeVec
+
+	// WebhookEvents (otpost_webhook_events_total{result}) counts events posted to webhooks by what came of it: delivered, failed (it is tried again), dead
+	// (it was given up), gone (the target wants no more, the webhook is disabled). WebhookEventsWaiting (otpost_webhook_events_waiting) is how many wait to be
+	// taken; every gateway tells of all of them: take the highest, not the sum.
+	WebhookEvents        *prometheus.CounterVec
+	WebhookEventsWaiting prometheus.Gauge
+
+	// HTTPRequests (otpost_http_request_seconds{route,status}) is the time from receiving a request to having answered it. route is api, pages, support or
+	// static; status is the class, such as 2xx.
+	HTTPRequests *prometheus.HistogramVec
+
+	// APIRequests (otpost_api_requests_total{result}) counts the requests of apps over HTTP. result is ok, or the code of the problem.
+	APIRequests *prometheus.CounterVec
 
 	// Workers (otpost_worker{role}) is 1 for each role that the process plays.
 	Workers *prometheus.GaugeVec
@@ -105,6 +118,7 @@ var (
 	outcomes      = []string{"done", "retry", "drop", "dead"}
 	challenges    = []string{"issued", "skipped", "refused", "verified", "expired", "exhausted", "superseded", "cancelled", "locked", "undeliverable"}
 	recoveries    = []string{"approval", "proving", "waiting"}
+	webhookEvents = []string{"delivered", "failed", "dead", "gone"}
 	verifications = []string{"verified", "wrong", "expired", "exhausted", "superseded", "cancelled", "locked", "unknown"}
 )
 
@@ -132,10 +146,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "otpost_verification_seconds", Help: "Seconds from receiving an answer to having replied.", Buckets: houseSeconds,
 		}),
 	}
-	m.Requests = counter("otpost_requests_total", "Requests that enrolment has answered, by their result.", first("verb"), first("result"))
+	m.Requests = counter("otpost_requests_total", "Requests that were answered, by their result; without login and verify.", first("verb"), first("result"))
 	m.Notices = gauge("otpost_notices_waiting", "Notices that wait to be written.")
 	m.NoticeAge = gauge("otpost_notices_oldest_seconds", "Seconds that the oldest notice has waited to be written; 0 where there is none.")
 	m.Recoveries = gauges("otpost_recoveries", "Recoveries under way, by state.", oneOf("state", recoveries))
+	m.WebhookEvents = counter("otpost_webhook_events_total", "Events posted to webhooks, by what came of it.", oneOf("result", webhookEvents))
+	m.WebhookEventsWaiting = gauge("otpost_webhook_events_waiting", "Events that wait to be taken by webhooks.")
+	m.HTTPRequests = histogram("otpost_http_request_seconds", "Seconds from receiving an HTTP request to having answered it.", houseSeconds,
+		first("route"), first("status"))
+	m.APIRequests = counter("otpost_api_requests_total", "Requests of apps over HTTP, by their result.", first("result"))
 	m.Workers = gauges("otpost_worker", "Roles that this process plays; the value is always 1.", first("role"))
 	for _, result := range challenges {
 		m.Challenges.WithLabelValues(result)
@@ -143,8 +162,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, result := range verifications {
 		m.Verifications.WithLabelValues(result)
 	}
+	for _, result := range webhookEvents {
+		m.WebhookEvents.WithLabelValues(result)
+	}
 	reg.MustRegister(m.Messages, m.BatchSize, m.BatchSeconds, m.Challenges, m.Deliveries, m.DeliverySeconds, m.LoginSeconds,
-		m.Verifications, m.VerificationSeconds, m.Requests, m.Notices, m.NoticeAge, m.Recoveries, m.Workers)
+		m.Verifications, m.VerificationSeconds, m.Requests, m.Notices, m.NoticeAge, m.Recoveries, m.WebhookEvents, m.WebhookEventsWaiting,
+		m.HTTPRequests, m.APIRequests, m.Workers)
 	return m
 }
 

@@ -22,12 +22,10 @@ func TestLoggerRedacts(t *testing.T) {
 		slog.String("backup_code", leak), slog.String("smsCode", leak),
 		slog.Group("to", "sms", leak, "email", leak), slog.Group("request", slog.String("code", leak)),
 		slog.Group("secret", slog.Group("inner", "value", leak)),
-		telemetry.Masked("to", leak), telemetry.Masked("anything", leak),
 	}
 	shown := []slog.Attr{
 		slog.String("challenge", "seen"), slog.Int("status_code", 503), slog.String("error", "seen"), slog.String("stream", "seen"),
 		slog.String("remote_address", "seen"), slog.String("total", "seen"), slog.String("listen", "seen"),
-		telemetry.Masked("to", "+1•••••0100 seen"), telemetry.Masked("to", "u***@example.com seen"),
 	}
 	for _, format := range []string{"text", "json"} {
 		for _, with := range []bool{false, true} {
@@ -51,12 +49,6 @@ func TestLoggerRedacts(t *testing.T) {
 				}
 			}
 		}
-	}
-	// Masked keeps its word with a handler that has no guard.
-	var out bytes.Buffer
-	slog.New(slog.NewJSONHandler(&out, nil)).Info("m", telemetry.Masked("to", leak))
-	if strings.Contains(out.String(), leak) {
-		t.Errorf("Masked leaks what is not masked: %s", out.String())
 	}
 }
 
@@ -107,6 +99,7 @@ func TestMetricsAreRegisteredAndSound(t *testing.T) {
 		"otpost_messages_total", "otpost_batch_size", "otpost_batch_seconds", "otpost_challenges_total", "otpost_deliveries_total",
 		"otpost_delivery_seconds", "otpost_login_seconds", "otpost_verifications_total", "otpost_verification_seconds",
 		"otpost_requests_total", "otpost_notices_waiting", "otpost_notices_oldest_seconds", "otpost_recoveries", "otpost_worker",
+		"otpost_webhook_events_total", "otpost_webhook_events_waiting",
 		"otpost_build_info", "go_goroutines",
 	} {
 		if !got[name] {

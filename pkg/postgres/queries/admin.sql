@@ -2,7 +2,7 @@
 SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)
 
 -- name: migrated
-SELECT to_regclass('audit') IS NOT NULL
+SELECT to_regclass('app_keys') IS NOT NULL
 
 -- name: app_create
 INSERT INTO apps (name, display_name, origin, locale, digits, life_seconds, attempts, sends, cooldown_seconds, open_challenges, totp_skew,

@@ -115,10 +115,6 @@ DELETE FROM backup_codes WHERE app_id = $1 AND user_id = $2
 -- name: backup_code_add
 INSERT INTO backup_codes (app_id, user_id, digest, position, sealed, created_at) VALUES ($1, $2, $3, $4, $5, $6)
 
--- name: backup_code_use
--- Single use: of any number at once one gets the row.
-UPDATE backup_codes SET used_at = $4 WHERE app_id = $1 AND user_id = $2 AND digest = $3 AND used_at IS NULL
-
 -- name: devices_of
 SELECT d.id, d.label, d.session, d.created_at, d.last_used_at, d.expires_at
 FROM devices d
@@ -209,6 +205,15 @@ FROM audit
 WHERE app_id = $1 AND user_key = ANY ($2::uuid[]) AND id > $3
 ORDER BY id
 LIMIT $4
+
+-- name: activity_of
+-- What a user may see of the audit, newest first. The digest of a person who was erased and has come back is the same: what was before belongs to nobody.
+SELECT id, at, user_key, actor, action, factor, session_key, detail
+FROM audit
+WHERE app_id = $1 AND user_key = ANY ($2::uuid[]) AND action = ANY ($3::text[]) AND ($4::bigint = 0 OR id < $4)
+  AND id > coalesce((SELECT max(e.id) FROM audit e WHERE e.app_id = $1 AND e.user_key = ANY ($2::uuid[]) AND e.action = 'user.erased'), 0)
+ORDER BY id DESC
+LIMIT $5
 
 -- name: ceremonies_cancel
 UPDATE ceremonies

@@ -41,6 +41,14 @@ FROM unnest($1::uuid[], $2::bigint[]) AS w (id, step)
 WHERE f.id = w.id AND f.last_step < w.step
 RETURNING f.id
 
+-- name: addresses_used
+-- A code that was sent proves the factor whose address it went to.
+UPDATE factors f
+SET last_used_at = $2::timestamptz
+FROM challenges c
+WHERE c.id = ANY ($1::uuid[]) AND f.app_id = c.app_id AND f.user_id = c.user_id AND f.kind = c.last_factor AND f.state = 'active'
+      AND f.mask = CASE f.kind WHEN 'sms' THEN c.mask_sms WHEN 'email' THEN c.mask_email END
+
 -- name: keys_advance
 -- Over nothing but what was read: of two copies of a key that sign at once one is noticed.
 UPDATE factors f

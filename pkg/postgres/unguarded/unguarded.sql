@@ -72,7 +72,3 @@ FROM used u
 SELECT id, session, kind, label, material, mask, algorithm, digits, period, token_id, attempts, max_attempts, sends, next_send_at, expires_at
 FROM ceremonies
 WHERE id = $1 AND app_id = $2 AND user_id = $3 AND session = $4 AND $5::timestamptz IS NOT NULL
-
--- name: backup_code_use_unguarded
--- A code is spent as often as it is given.
-UPDATE backup_codes SET used_at = $4 WHERE app_id = $1 AND user_id = $2 AND digest = $3
