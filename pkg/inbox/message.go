@@ -79,14 +79,15 @@ var (
 	codeInText = regexp.MustCompile(`(?:^|[^\w+.,#/-])([0-9]{4,10})(?:$|[.,](?:$|[^0-9])|[^\w.,-])`)
 	link       = regexp.MustCompile(`[a-z]+://\S+`)
 	markup     = regexp.MustCompile(`(?s)<style.*?</style>|<[^>]*>`)
+	moment     = regexp.MustCompile(`[0-9]{4}(?:年[0-9]+月[0-9]+日)?[^0-9\n]{1,4}[0-9]{1,2}:[0-9]{2}`) // "2026, 14:05", the end of a date and its time
 )
 
 // Code returns the one-time code that the message carries, or "" when it shows none. It looks, in this order, for the WebOTP line
 // ("@host #123456"), for a line of 4–10 digits alone, and for the first group of 4–10 digits that is no part of a link, a number with
-// decimals, a phone number or a word of Latin letters. It reads the text, else the HTML, else the subject.
+// decimals, a phone number, a moment or a word of Latin letters. It reads the text, else the HTML, else the subject.
 func (m Message) Code() string {
 	for _, s := range []string{m.Text, markup.ReplaceAllString(m.HTML, "\n"), m.Subject} {
-		s = link.ReplaceAllString(s, "")
+		s = moment.ReplaceAllString(link.ReplaceAllString(s, ""), "")
 		for _, re := range []*regexp.Regexp{webOTPLine, codeOnLine, codeInText} {
 			if found := re.FindStringSubmatch(s); found != nil {
 				return found[1]

@@ -13,16 +13,16 @@ import (
 	"github.com/otpost/otpost/schemas"
 )
 
-// contract compiles the schemas of all messages once, by the name of the message.
-var contract = sync.OnceValue(func() map[string]*jsonschema.Schema {
+// compiler knows the schemas of all messages, each by its id, which it returns by the name of the message.
+func compiler() (c *jsonschema.Compiler, ids map[string]string) {
 	const dir = "events/v1"
-	c := jsonschema.NewCompiler()
+	c = jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
 	files, err := fs.Glob(schemas.Events, dir+"/*.json")
 	if err != nil {
 		panic(err)
 	}
-	ids := map[string]string{}
+	ids = map[string]string{}
 	for _, f := range files {
 		body, err := schemas.Events.ReadFile(f)
 		if err != nil {
@@ -38,6 +38,12 @@ var contract = sync.OnceValue(func() map[string]*jsonschema.Schema {
 		}
 		ids[strings.TrimSuffix(path.Base(f), ".json")] = id
 	}
+	return c, ids
+}
+
+// contract compiles the schemas of all messages once, by the name of the message.
+var contract = sync.OnceValue(func() map[string]*jsonschema.Schema {
+	c, ids := compiler()
 	out := map[string]*jsonschema.Schema{}
 	for name, id := range ids {
 		if name != "common" {

@@ -137,7 +137,7 @@ func (n *Server) App(t testing.TB, app string) *nats.Conn {
 }
 
 // Agent connects as a support agent does: a plain client with the agent's user, that comes back after a restart. Requests go to
-// bus.SupportSubject with the agent's own name.
+// event.SupportSubject with the agent's own name.
 func (n *Server) Agent(t testing.TB, agent string) *nats.Conn {
 	t.Helper()
 	return n.client(t, agent, bus.AgentUser(agent), n.AgentPassword(agent))

@@ -2,7 +2,6 @@ package challenge
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,6 +11,7 @@ import (
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/outbox"
 	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/requests"
 )
 
 // admit decides a batch in one transaction, publishes what follows, and only then lets go of the logins.
@@ -77,21 +77,13 @@ func (w *Worker) withApps(ctx context.Context, batch []*login) []*login {
 				err = w.identify(l)
 			}
 			if err != nil {
-				l.request.Fail(appProblem(err))
+				l.request.Fail(requests.AppProblem(err))
 				continue
 			}
 		}
 		kept = append(kept, l)
 	}
 	return kept
-}
-
-// appProblem maps what apps.Cache returns.
-func appProblem(err error) *otp.Problem {
-	if errors.Is(err, postgres.ErrNoApp) {
-		return &otp.Problem{Reason: otp.UnknownApp, Message: "there is no app of this name"}
-	}
-	return &otp.Problem{Reason: otp.Busy, Message: "the database cannot be reached; send the request again", RetryAfter: time.Second}
 }
 
 // putBack returns a batch that could not be decided now.
@@ -103,7 +95,7 @@ func (w *Worker) putBack(batch []*login, what string, err error) {
 			tries = l.msg.Tries
 		}
 		l.fail(bus.Retry(bus.Backoff(tries), what),
-			&otp.Problem{Reason: otp.Busy, Message: "the login could not be stored now; send the request again", RetryAfter: time.Second})
+			requests.Busy("the login could not be stored now; send the request again"))
 	}
 }
 
@@ -219,7 +211,7 @@ const conflictWords = "was used before, for a login of another user or session"
 func (w *Worker) settle(l *login, a postgres.Admitted) {
 	switch {
 	case a.Deferred:
-		l.fail(bus.Retry(100*time.Millisecond, "the same login is being decided elsewhere"), busy())
+		l.fail(bus.Retry(100*time.Millisecond, "the same login is being decided elsewhere"), requests.Busy(requests.TooMany))
 		return
 	case a.Conflict:
 		l.fail(bus.Drop("refused: id "+conflictWords), otp.InvalidField("id", conflictWords))

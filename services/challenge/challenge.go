@@ -21,6 +21,7 @@ import (
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/outbox"
 	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/requests"
 	"github.com/otpost/otpost/pkg/telemetry"
 )
 
@@ -44,11 +45,8 @@ type Worker struct {
 	apps   *apps.Cache
 	outbox *outbox.Publisher
 	logins *bus.Batcher[*login] // those that came by request
-	acts   chan struct{}        // bounds the other requests under way
+	desk   *requests.Desk       // all other requests
 }
-
-// maxActs bounds the requests under way at once that are no logins.
-const maxActs = 32
 
 // maxBatch bounds the logins decided in one transaction.
 const maxBatch = 500
@@ -60,17 +58,15 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w := &Worker{
 		Config: cfg, store: postgres.NewChallenges(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
-		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now), acts: make(chan struct{}, maxActs),
+		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now),
 	}
+	w.desk = requests.New(requests.Config{Apps: w.apps, Metrics: cfg.Metrics, Logger: cfg.Logger})
 	w.logins = bus.NewBatcher(maxBatch, 2, w.admit, func(l *login, panicked any) {
 		w.Logger.Error("a login panicked", "app", l.App, "panic", fmt.Sprint(panicked))
-		l.request.Fail(otp.AsProblem(errPanicked))
+		l.request.Fail(otp.AsProblem(requests.ErrPanicked))
 	})
 	return w, nil
 }
-
-// errPanicked stands for a fault of our own.
-var errPanicked = errors.New("panicked")
 
 // Prepare makes what the worker needs before its first login: the partitions of today.
 func (w *Worker) Prepare(ctx context.Context) error {
@@ -103,32 +99,21 @@ func (w *Worker) Run(ctx context.Context) error {
 	err := front.Wait()
 	stopDeciding()
 	err = errors.Join(err, <-decided)
-	w.awaitActs()
+	w.desk.Drain()
 	stopBackground()
 	return errors.Join(err, behind.Wait())
 }
 
-// awaitActs returns when none of them is under way.
-func (w *Worker) awaitActs() {
-	for range maxActs {
-		w.acts <- struct{}{}
-	}
-}
-
 func (w *Worker) serve(ctx context.Context) error {
+	verbs := w.desk.Handlers("", map[string]requests.Answer{
+		event.VerbResend:      requests.Parsed(w.desk, event.ParseResend, w.resend),
+		event.VerbCancel:      requests.Parsed(w.desk, event.ParseCancel, w.cancel),
+		event.VerbStatus:      requests.Parsed(w.desk, event.ParseStatus, w.status),
+		event.VerbDeviceRenew: requests.Verb(w.desk, w.renew),
+	})
+	verbs[event.VerbLogin] = w.login // many are decided together
 	return w.Bus.Serve(ctx, bus.Service{
 		Name: "challenge", Version: w.Version, Description: "otpost: issues, resends and cancels challenges, tells their status, renews trusted devices",
-		Verbs: map[string]func(*bus.Request){
-			event.VerbLogin:       w.login,
-			event.VerbResend:      w.act(w.resend),
-			event.VerbCancel:      w.act(w.cancel),
-			event.VerbStatus:      w.act(w.status),
-			event.VerbDeviceRenew: w.act(w.renew),
-		},
+		Verbs: verbs,
 	})
-}
-
-// busy is the answer when too much is waiting.
-func busy() *otp.Problem {
-	return &otp.Problem{Reason: otp.Busy, Message: "too many requests are waiting; send this one again", RetryAfter: time.Second}
 }

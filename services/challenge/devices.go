@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/outbox"
@@ -65,15 +64,7 @@ func (l *login) renewed(a postgres.Admitted) string {
 var errNoDevice = &otp.Problem{Reason: otp.UnknownDevice, Field: "device", Message: "device is no token of a browser that this user trusts"}
 
 // renew gives a trusted device its next token.
-func (w *Worker) renew(ctx context.Context, r *bus.Request) ([]byte, error) {
-	req, p := event.Parse[event.DeviceRenewRequest](r.Data)
-	if p != nil {
-		return nil, p
-	}
-	app, err := w.app(ctx, r.App)
-	if err != nil {
-		return nil, err
-	}
+func (w *Worker) renew(ctx context.Context, app postgres.App, req event.DeviceRenewRequest) (any, error) {
 	token := present(app, req.Device, req.Session)
 	if token == nil {
 		return nil, errNoDevice
@@ -90,7 +81,7 @@ func (w *Worker) renew(ctx context.Context, r *bus.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return event.Encode(event.DeviceRenewReply{Device: otp.DeviceToken(d.ID, next), ExpiresAt: event.Time(d.ExpiresAt)}), nil
+	return event.DeviceRenewReply{Device: otp.DeviceToken(d.ID, next), ExpiresAt: event.Time(d.ExpiresAt)}, nil
 }
 
 // theft is what is told where a token came back that had been replaced long before: somebody has a copy. All the user's devices are trusted no more.

@@ -14,6 +14,7 @@ import (
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/outbox"
 	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/requests"
 )
 
 // A login is one login in hand. It came as a message of the stream or as a request, never both.
@@ -123,7 +124,7 @@ func (w *Worker) login(r *bus.Request) {
 		return
 	}
 	if !w.logins.Add(&login{Login: l, received: w.Now(), request: r}) {
-		r.Fail(busy())
+		r.Fail(requests.Busy(requests.TooMany))
 	}
 }
 

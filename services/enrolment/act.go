@@ -112,7 +112,7 @@ func (a *act) changed(reason, session string) error {
 	if err := a.CancelCeremoniesBut(session); err != nil {
 		return err
 	}
-	_, err := a.revoke(reason, uuid.Nil, "")
+	_, err := a.revoke(reason, uuid.Nil, "", session)
 	return err
 }
 
@@ -129,13 +129,17 @@ func (a *act) endChallenges() error {
 	return err
 }
 
-// revoke ends the trust in devices, and tells the app of each.
-func (a *act) revoke(reason string, only uuid.UUID, session string) ([]postgres.Device, error) {
-	gone, err := a.RevokeDevices(reason, only, session)
+// revoke ends the trust in devices, in one, in those of one session or in all, and tells the app and the audit of each. It was asked for in a session, if in
+// any.
+func (a *act) revoke(reason string, only uuid.UUID, of, session string) ([]postgres.Device, error) {
+	gone, err := a.RevokeDevices(reason, only, of)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range gone {
+		if err := a.audit("device.revoked", note{factor: d.ID, session: session, detail: map[string]any{"reason": reason}}); err != nil {
+			return nil, err
+		}
 		a.tell(event.DeviceRevoked, event.DeviceData{User: a.Who.User, Session: d.Session, Device: d.ID.String(), Label: d.Label, Reason: reason})
 	}
 	return gone, nil
@@ -148,7 +152,7 @@ func (a *act) reauthenticated(at string) error {
 	if at == "" || a.Now.Sub(t) > within || t.Sub(a.Now) > clockSkew {
 		return &otp.Problem{
 			Reason: otp.ReauthRequired, Field: "reauthenticated_at",
-			Message: fmt.Sprintf("reauthenticated_at must say that the password was entered within the last %s", within),
+			Message: "reauthenticated_at must say that the password was entered within the last " + otp.ShortDuration(within),
 		}
 	}
 	return nil

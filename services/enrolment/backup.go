@@ -109,7 +109,7 @@ func (w *Worker) backupAcknowledge(ctx context.Context, c caller, r event.Backup
 
 // activate makes factors that wait good.
 func (a *act) activate(factors []postgres.OwnedFactor, session string) error {
-	any := false
+	some := false
 	for _, f := range factors {
 		ok, err := a.SetFactorState(f.ID, otp.FactorActive, otp.FactorConfirmed)
 		if err != nil {
@@ -118,12 +118,12 @@ func (a *act) activate(factors []postgres.OwnedFactor, session string) error {
 		if !ok {
 			continue
 		}
-		any = true
+		some = true
 		if err := a.added(f, session, nil); err != nil {
 			return err
 		}
 	}
-	if !any {
+	if !some {
 		return nil
 	}
 	p, err := a.Profile()

@@ -40,17 +40,12 @@ func (w *Worker) deviceRevoke(ctx context.Context, c caller, r event.DeviceRevok
 		if !r.All {
 			only = uuid.MustParse(r.Device)
 		}
-		gone, err := a.revoke(event.RevokedByHand, only, "")
+		gone, err := a.revoke(event.RevokedByHand, only, "", r.Session)
 		if err != nil {
 			return err
 		}
 		if len(gone) == 0 && !r.All {
 			return &otp.Problem{Reason: otp.UnknownDevice, Field: "device", Message: "device is none that the user trusts"}
-		}
-		for _, d := range gone {
-			if err := a.audit("device.revoked", note{factor: d.ID, session: r.Session, detail: map[string]any{"reason": event.RevokedByHand}}); err != nil {
-				return err
-			}
 		}
 		reply, err = a.devices()
 		return err

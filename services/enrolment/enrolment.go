@@ -10,7 +10,6 @@ package enrolment
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -20,9 +19,9 @@ import (
 	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/keyring"
-	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/outbox"
 	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/requests"
 	"github.com/otpost/otpost/pkg/telemetry"
 )
 
@@ -45,23 +44,20 @@ type Worker struct {
 	store  *postgres.Enrolments
 	apps   *apps.Cache
 	outbox *outbox.Publisher
-	acts   chan struct{} // bounds the requests under way
+	desk   *requests.Desk
 }
-
-const (
-	maxActs   = 32               // requests under way at once
-	actWithin = 10 * time.Second // bounds one request
-)
 
 // New returns a Worker.
 func New(cfg Config) (*Worker, error) {
 	if err := cfg.Sweep.complete(); err != nil {
 		return nil, err
 	}
-	return &Worker{
+	w := &Worker{
 		Config: cfg, store: postgres.NewEnrolments(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
-		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now), acts: make(chan struct{}, maxActs),
-	}, nil
+		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now),
+	}
+	w.desk = requests.New(requests.Config{Apps: w.apps, Metrics: cfg.Metrics, Logger: cfg.Logger})
+	return w, nil
 }
 
 // Run works until ctx ends and what was in hand is done.
@@ -79,9 +75,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	front.Go(func() error { return w.serve(ctx) })
 	front.Go(func() error { return w.sweep(ctx) })
 	err := front.Wait()
-	for range maxActs { // returns when no request is under way
-		w.acts <- struct{}{}
-	}
+	w.desk.Drain()
 	stop()
 	return errors.Join(err, behind.Wait())
 }
@@ -89,7 +83,7 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) serve(ctx context.Context) error {
 	return w.Bus.Serve(ctx, bus.Service{
 		Name: "enrolment", Version: w.Version, Description: "otpost: the life of factors, trusted devices and recovery",
-		Verbs: w.handlers("", map[string]answer{
+		Verbs: w.desk.Handlers("", map[string]requests.Answer{
 			event.VerbFactorBegin:         verb(w, w.factorBegin),
 			event.VerbFactorResend:        verb(w, w.factorResend),
 			event.VerbFactorConfirm:       verb(w, w.factorConfirm),
@@ -102,6 +96,7 @@ func (w *Worker) serve(ctx context.Context) error {
 			event.VerbBackupRegenerate:    verb(w, w.backupRegenerate),
 			event.VerbDeviceList:          verb(w, w.deviceList),
 			event.VerbDeviceRevoke:        verb(w, w.deviceRevoke),
+			event.VerbActivityList:        verb(w, w.activityList),
 			event.VerbDeactivateBegin:     verb(w, w.deactivateBegin),
 			event.VerbDeactivateConfirm:   verb(w, w.deactivateConfirm),
 			event.VerbRecoveryPreferences: verb(w, w.recoveryPreferences),
@@ -113,7 +108,7 @@ func (w *Worker) serve(ctx context.Context) error {
 			event.VerbRecoveryStatus:      verb(w, w.recoveryStatus),
 			event.VerbRecoveryCancel:      verb(w, w.recoveryCancel),
 		}),
-		Support: w.handlers("support.", map[string]answer{
+		Support: w.desk.Handlers("support.", map[string]requests.Answer{
 			event.SupportFind:    support(w, w.supportFind),
 			event.SupportBegin:   support(w, w.supportBegin),
 			event.SupportApprove: support(w, w.supportApprove),
@@ -131,11 +126,14 @@ type caller struct {
 	system bool   // nobody asks: it is due
 }
 
+// agentPrefix stands before the names of support agents in the audit.
+const agentPrefix = "agent:"
+
 // actor names the caller in the audit.
 func (c caller) actor() string {
 	switch {
 	case c.agent != "":
-		return "agent:" + c.agent
+		return agentPrefix + c.agent
 	case c.system:
 		return "system"
 	}
@@ -146,22 +144,11 @@ func (c caller) account(user string) postgres.Account {
 	return postgres.Account{AppID: c.app.ID, User: user}
 }
 
-// An answer makes the reply to a request, or says why there is none.
-type answer func(context.Context, *bus.Request) (reply any, err error)
-
 // verb makes a verb's answer of a function over the parsed request.
-func verb[T any, P event.Checked[T]](w *Worker, fn func(context.Context, caller, T) (any, error)) answer {
-	return func(ctx context.Context, r *bus.Request) (any, error) {
-		req, p := event.Parse[T, P](r.Data)
-		if p != nil {
-			return nil, p
-		}
-		app, err := w.app(ctx, r.App)
-		if err != nil {
-			return nil, err
-		}
-		return fn(ctx, caller{app: app}, req)
-	}
+func verb[T any, P event.Checked[T]](w *Worker, fn func(context.Context, caller, T) (any, error)) requests.Answer {
+	return requests.Verb[T, P](w.desk, func(ctx context.Context, app postgres.App, r T) (any, error) {
+		return fn(ctx, caller{app: app}, r)
+	})
 }
 
 // A supportRequest names its app in its body: support looks after several.
@@ -171,91 +158,18 @@ type supportRequest[T any] interface {
 }
 
 // support makes a support verb's answer. Who the agent is the bus has seen to: the subject names them, and each agent's user may use its own only.
-func support[T any, P supportRequest[T]](w *Worker, fn func(context.Context, caller, T) (any, error)) answer {
+func support[T any, P supportRequest[T]](w *Worker, fn func(context.Context, caller, T) (any, error)) requests.Answer {
 	return func(ctx context.Context, r *bus.Request) (any, error) {
 		req, p := event.Parse[T, P](r.Data)
 		if p != nil {
 			return nil, p
 		}
-		app, err := w.app(ctx, P(&req).Tenant())
+		app, err := w.desk.App(ctx, P(&req).Tenant())
 		if err != nil {
 			return nil, err
 		}
 		return fn(ctx, caller{app: app, agent: r.Agent}, req)
 	}
-}
-
-// handlers makes handlers of answers. prefix stands before their names in the metrics.
-func (w *Worker) handlers(prefix string, answers map[string]answer) map[string]func(*bus.Request) {
-	out := make(map[string]func(*bus.Request), len(answers))
-	for name, fn := range answers {
-		out[name] = w.handler(prefix+name, fn)
-	}
-	return out
-}
-
-func (w *Worker) handler(name string, fn answer) func(*bus.Request) {
-	fail := func(r *bus.Request, p *otp.Problem) {
-		w.Metrics.Requests.WithLabelValues(name, string(p.Reason)).Inc()
-		r.Fail(p)
-	}
-	return func(r *bus.Request) {
-		select {
-		case w.acts <- struct{}{}:
-		default:
-			fail(r, busy("too many requests are waiting; send this one again"))
-			return
-		}
-		go func() {
-			defer func() { <-w.acts }()
-			defer func() {
-				if p := recover(); p != nil {
-					w.Logger.Error("a request panicked", "app", r.App, "panic", fmt.Sprint(p))
-					fail(r, otp.AsProblem(errPanicked))
-				}
-			}()
-			ctx, cancel := context.WithTimeout(context.Background(), actWithin)
-			defer cancel()
-			reply, err := fn(ctx, r)
-			if err != nil {
-				fail(r, w.problem(r, err))
-				return
-			}
-			w.Metrics.Requests.WithLabelValues(name, "ok").Inc()
-			r.Reply(event.Encode(reply))
-		}()
-	}
-}
-
-// errPanicked stands for a fault of our own.
-var errPanicked = errors.New("panicked")
-
-func (w *Worker) app(ctx context.Context, name string) (postgres.App, error) {
-	app, err := w.apps.Get(ctx, name)
-	switch {
-	case errors.Is(err, postgres.ErrNoApp):
-		return app, &otp.Problem{Reason: otp.UnknownApp, Message: "there is no app of this name"}
-	case err != nil:
-		return app, busy("the database cannot be reached; send the request again")
-	}
-	return app, nil
-}
-
-// problem is what may be told of an error.
-func (w *Worker) problem(r *bus.Request, err error) *otp.Problem {
-	if p, ok := errors.AsType[*otp.Problem](err); ok {
-		return p
-	}
-	if postgres.Unreachable(err) || errors.Is(err, context.DeadlineExceeded) {
-		w.Logger.Warn("a request could not be carried out, its app is told to ask again", "app", r.App, "error", err)
-		return busy("the request could not be carried out now; send it again")
-	}
-	w.Logger.Error("a request failed", "app", r.App, "agent", r.Agent, "error", err)
-	return otp.AsProblem(err)
-}
-
-func busy(words string) *otp.Problem {
-	return &otp.Problem{Reason: otp.Busy, Message: words, RetryAfter: time.Second}
 }
 
 // act changes what a user has, and sends the events and messages of the change once it is committed.

@@ -123,15 +123,12 @@ func (a *act) compareProof(ctx context.Context, rec postgres.Recovery, method ot
 		if err != nil {
 			return false, err
 		}
-		p, err := a.Profile()
-		if err != nil || p.ActivatedAt.IsZero() {
-			return false, err
-		}
 		digests := make([][]byte, len(sums))
 		for i, s := range sums {
 			digests[i] = s[:]
 		}
-		return a.UseBackupCode(digests)
+		use, err := a.UseBackupCode(digests)
+		return use.Spent, err
 	}
 	codes, err := a.RecoveryCodes(rec.ID)
 	if err != nil {

@@ -68,9 +68,15 @@ func (w *Worker) follow(ctx context.Context, c caller, s event.Signal) error {
 			if err := a.CancelCeremonies(); err != nil { // begun by whoever had the old one
 				return err
 			}
+			if err := a.EndVisits(s.Time, ""); err != nil { // opened with the old one; of one that is newer than the signal the app knows better
+				return err
+			}
 			return a.distrust(event.RevokedPasswordChanged, uuid.Nil, "")
 		case event.SessionSignedOut:
 			if err := a.CancelCeremoniesOf(s.Session); err != nil { // all, where none is named
+				return err
+			}
+			if err := a.EndVisits(s.Time, s.Session); err != nil { // who sits down at the browser next must not find the pages open
 				return err
 			}
 			return a.distrust(event.RevokedSignedOut, uuid.Nil, s.Session)
@@ -88,14 +94,9 @@ func (w *Worker) follow(ctx context.Context, c caller, s event.Signal) error {
 
 // distrust revokes devices that a signal is about, and tells the user if there were any.
 func (a *act) distrust(reason string, only uuid.UUID, session string) error {
-	gone, err := a.revoke(reason, only, session)
+	gone, err := a.revoke(reason, only, session, session)
 	if err != nil || len(gone) == 0 {
 		return err
-	}
-	for _, d := range gone {
-		if err := a.audit("device.revoked", note{factor: d.ID, session: session, detail: map[string]any{"reason": reason}}); err != nil {
-			return err
-		}
 	}
 	return a.notify(otp.NoticeDevicesRevoked, event.NoticeDetail{Reason: reason})
 }

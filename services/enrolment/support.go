@@ -34,8 +34,18 @@ func (w *Worker) supportFind(ctx context.Context, c caller, r event.SupportUserR
 		if reply.Preferences, err = a.preferences(); err != nil {
 			return err
 		}
-		if reply.Recovery, err = a.latestRecovery(uuid.Nil); err != nil {
+		rec, found, err := a.Recovery(uuid.Nil)
+		if err != nil {
 			return err
+		}
+		reply.Recovery.State = "none"
+		if found {
+			if reply.Recovery, err = a.recoveryReply(rec); err != nil {
+				return err
+			}
+			if rec.BegunBy != "" && !rec.State.Ended() { // who is to approve has to know what, and by whom
+				reply.BegunBy, reply.Reason = rec.BegunBy, rec.Reason
+			}
 		}
 		return a.looked("find")
 	})

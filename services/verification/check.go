@@ -20,7 +20,7 @@ func (w *Worker) check(ctx context.Context, r *bus.Request) (any, error) {
 	if p != nil {
 		return nil, p
 	}
-	app, err := w.app(ctx, req.App)
+	app, err := w.desk.App(ctx, req.App)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (w *Worker) proves(a *act, text string) (kind otp.FactorKind, factor uuid.U
 		if err != nil {
 			return "", uuid.Nil, err
 		}
-		use, err := a.TakeBackupCode(digests)
+		use, err := a.UseBackupCode(digests)
 		if err != nil || !use.Spent {
 			return "", uuid.Nil, err
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/requests"
 )
 
 // A panel judges one transaction's answers. The account and challenge of each are locked while it does.
@@ -31,7 +32,7 @@ func (p *panel) Wants(i int, c postgres.Case) (take postgres.Taking, ok bool) {
 	var err error
 	if a.material, take, err = p.worker.prepare(a, c); err != nil {
 		p.worker.Logger.Error("an answer cannot be checked by this worker", "challenge", c.Challenge.ID, "error", err)
-		a.problem = busy("the answer could not be checked now; send it again")
+		a.problem = requests.Busy("the answer could not be checked now; send it again")
 		return postgres.Taking{}, false
 	}
 	return take, true
@@ -93,6 +94,9 @@ func (p *panel) Refuse(i int, c postgres.Case, found bool) {
 		r.Result, r.AttemptsLeft = string(otp.Expired), 0
 	case c.Budget.Locked, c.Budget.Wait(p.now) > 0:
 		r.Result = string(otp.Locked)
+		if c.Budget.Locked { // for good: no wait ends it
+			r.RetryAfter = 0
+		}
 	default: // it has no attempts left; one that takes the last ends as exhausted, so this does not come up
 		r.Result, r.AttemptsLeft = string(otp.Exhausted), 0
 	}

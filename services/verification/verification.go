@@ -24,6 +24,7 @@ import (
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/outbox"
 	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/requests"
 	"github.com/otpost/otpost/pkg/telemetry"
 )
 
@@ -45,7 +46,7 @@ type Worker struct {
 	apps    *apps.Cache
 	outbox  *outbox.Publisher
 	answers *bus.Batcher[*answer]
-	acts    chan struct{} // bounds the other requests under way
+	desk    *requests.Desk // all other requests
 }
 
 const (
@@ -70,11 +71,12 @@ type answer struct {
 func New(cfg Config) *Worker {
 	w := &Worker{
 		Config: cfg, store: postgres.NewVerifications(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
-		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now), acts: make(chan struct{}, maxActs),
+		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now),
 	}
+	w.desk = requests.New(requests.Config{Apps: w.apps, Metrics: cfg.Metrics, Logger: cfg.Logger})
 	w.answers = bus.NewBatcher(maxBatch, 2, w.judge, func(a *answer, panicked any) {
 		w.Logger.Error("an answer panicked", "app", a.App, "challenge", a.Challenge, "panic", fmt.Sprint(panicked))
-		a.request.Fail(otp.AsProblem(errPanicked))
+		a.request.Fail(otp.AsProblem(requests.ErrPanicked))
 	})
 	return w
 }
@@ -91,26 +93,21 @@ func (w *Worker) Run(ctx context.Context) error {
 	judged := make(chan error, 1)
 	go func() { judged <- w.answers.Run(judging) }()
 
+	verbs := w.desk.Handlers("", map[string]requests.Answer{
+		event.VerbWebAuthnBegin: requests.Verb(w.desk, w.webauthnBegin),
+		event.VerbFactorResync:  requests.Verb(w.desk, w.factorResync),
+	})
+	verbs[event.VerbVerify] = w.verify // many are judged together
 	err := w.Bus.Serve(ctx, bus.Service{
 		Name: "verification", Version: w.Version, Description: "otpost: checks answers to challenges",
-		Verbs: map[string]func(*bus.Request){
-			event.VerbVerify:        w.verify,
-			event.VerbWebAuthnBegin: verb(w, w.webauthnBegin),
-			event.VerbFactorResync:  verb(w, w.factorResync),
-		},
-		Internal: map[string]func(*bus.Request){event.VerbCheck: w.handler(w.check)},
+		Verbs: verbs, Internal: w.desk.Handlers("internal.", map[string]requests.Answer{event.VerbCheck: w.check}),
 	})
-	for range maxActs { // returns when no request is under way
-		w.acts <- struct{}{}
-	}
+	w.desk.Drain()
 	stopJudging()
 	err = errors.Join(err, <-judged)
 	stop()
 	return errors.Join(err, behind.Wait())
 }
-
-// errPanicked stands for a fault of our own.
-var errPanicked = errors.New("panicked")
 
 func (w *Worker) verify(r *bus.Request) {
 	parsed, p := event.ParseVerify(r.App, r.Data)
@@ -119,12 +116,8 @@ func (w *Worker) verify(r *bus.Request) {
 		return
 	}
 	if !w.answers.Add(&answer{Answer: parsed, request: r}) {
-		r.Fail(busy("too many requests are waiting; send this one again"))
+		r.Fail(requests.Busy(requests.TooMany))
 	}
-}
-
-func busy(words string) *otp.Problem {
-	return &otp.Problem{Reason: otp.Busy, Message: words, RetryAfter: time.Second}
 }
 
 // judge answers a batch. Of each account one answer is judged in a transaction; a further one of the same account goes back into the queue, behind what
@@ -136,7 +129,7 @@ func (w *Worker) judge(ctx context.Context, batch []*answer) {
 	}
 	for _, a := range w.round(ctx, batch) {
 		if a.rounds++; a.rounds == maxRounds || !w.answers.Add(a) {
-			a.request.Fail(busy("too many answers for one account at once; send this one again"))
+			a.request.Fail(requests.Busy("too many answers for one account at once; send this one again"))
 		}
 	}
 }
@@ -146,15 +139,12 @@ func (w *Worker) withApps(ctx context.Context, batch []*answer) []*answer {
 	kept := batch[:0]
 	for _, a := range batch {
 		app, err := w.apps.Get(ctx, a.App)
-		switch {
-		case errors.Is(err, postgres.ErrNoApp):
-			a.request.Fail(&otp.Problem{Reason: otp.UnknownApp, Message: "there is no app of this name"})
-		case err != nil:
-			a.request.Fail(busy("the database cannot be reached; send the request again"))
-		default:
-			a.app = app
-			kept = append(kept, a)
+		if err != nil {
+			a.request.Fail(requests.AppProblem(err))
+			continue
 		}
+		a.app = app
+		kept = append(kept, a)
 	}
 	return kept
 }
@@ -233,7 +223,7 @@ func (w *Worker) failed(batch []*answer, err error) {
 		return
 	}
 	w.Logger.Warn("judging answers failed, their apps are told to ask again", "count", len(batch), "error", err)
-	w.fail(batch, busy("the answer could not be checked now; send it again"))
+	w.fail(batch, requests.Busy("the answer could not be checked now; send it again"))
 }
 
 func (w *Worker) fail(batch []*answer, p *otp.Problem) {
