@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -130,7 +131,9 @@ func (s *Sandbox) Providers() Providers {
 
 // Addresses are where the parts of the system are. They hold no secret.
 type Addresses struct {
-	HTTP   string // URL
+	Shop   string // URL of the demo shop, as browsers open it
+	HTTP   string // URL of the HTTP edge, for the JSON API
+	Pages  string // URL of the hosted pages, as browsers open them: security keys and safe cookies are for https, and for localhost by name
 	NATS   string // URL; several, separated by commas, where they were given so
 	Inbox  string // URL
 	Twilio string // URL that stands for https://api.twilio.com
@@ -140,8 +143,13 @@ type Addresses struct {
 // Addresses returns where everything listens.
 func (s *Sandbox) Addresses() Addresses {
 	box := "http://" + s.inboxHTTP.Addr().String()
-	return Addresses{HTTP: "http://" + s.http.Addr().String(), NATS: s.natsURL, Inbox: box, Twilio: box + "/twilio", SMTP: s.smtp.Addr().String()}
+	return Addresses{
+		Shop: localhost(s.shopHTTP), HTTP: "http://" + s.http.Addr().String(), Pages: localhost(s.http), NATS: s.natsURL,
+		Inbox: box, Twilio: box + "/twilio", SMTP: s.smtp.Addr().String(),
+	}
 }
+
+func localhost(l net.Listener) string { return fmt.Sprintf("http://localhost:%d", portOf(l)) }
 
 // Moved returns a line for each server that is not on its usual port, such as "port 4222 is taken, NATS listens on 41234 instead".
 func (s *Sandbox) Moved() []string { return slices.Clone(s.moved) }

@@ -19,6 +19,8 @@ const endpointsName = "endpoints.json"
 type endpoints struct {
 	NATS     string      `json:"nats"`
 	HTTP     string      `json:"http"`
+	Pages    string      `json:"pages"`
+	Shop     string      `json:"shop"`
 	Inbox    string      `json:"inbox"`
 	SMTP     string      `json:"smtp"`
 	Twilio   string      `json:"twilio"`
@@ -68,7 +70,7 @@ func (s *Sandbox) WriteEndpoints() error {
 	at := s.Addresses()
 	demo, _ := s.App(DemoApp)
 	err := writeJSON(filepath.Join(s.dir, endpointsName), endpoints{
-		NATS: at.NATS, HTTP: at.HTTP, Inbox: at.Inbox, SMTP: at.SMTP, Twilio: at.Twilio, Database: s.ownerURL, App: demo.endpoint(),
+		NATS: at.NATS, HTTP: at.HTTP, Pages: at.Pages, Shop: at.Shop, Inbox: at.Inbox, SMTP: at.SMTP, Twilio: at.Twilio, Database: s.ownerURL, App: demo.endpoint(),
 	})
 	if err != nil {
 		return fmt.Errorf("write endpoints: %w", err)
@@ -126,6 +128,13 @@ func (s *Sandbox) roleSettings(role bus.Role) ([]byte, error) {
 		set("smtp-username", p.SMTPUser)
 		set("smtp-password", p.SMTPPassword)
 		set("smtp-from", p.SMTPFrom)
+	case bus.RoleGateway:
+		at, listen := s.Addresses(), loopback+":0"
+		if s.cfg.OutsideGateway {
+			listen = s.http.Addr().String()
+		}
+		set("listen", listen)
+		set("public-url", at.Pages)
 	case bus.RoleLetter:
 		set("spool", p.LetterSpool)
 		set("sender", p.LetterSender)

@@ -32,6 +32,7 @@ func (s *Sandbox) startListeners(ctx context.Context) (err error) {
 		{&s.http, "HTTP", s.cfg.HTTPPort, DefaultHTTPPort},
 		{&s.inboxHTTP, "the inbox", s.cfg.InboxPort, DefaultInboxPort},
 		{&s.smtp, "SMTP", s.cfg.SMTPPort, DefaultSMTPPort},
+		{&s.shopHTTP, "the shop", s.cfg.ShopPort, DefaultShopPort},
 	} {
 		if *l.listener, err = s.listen(ctx, l.name, s.preferred(l.port, l.def)); err != nil {
 			return err
@@ -41,16 +42,26 @@ func (s *Sandbox) startListeners(ctx context.Context) (err error) {
 		Logger: s.log, TwilioAccountSID: s.secrets.Twilio.AccountSID, TwilioAuthToken: s.secrets.Twilio.AuthToken,
 		SMTPUser: s.secrets.SMTP.User, SMTPPassword: s.secrets.SMTP.Password,
 	})
-	s.HandleHTTP(s.welcome())
-	s.serveHTTP("HTTP", s.http, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.handler.Load()).ServeHTTP(w, r) }))
+	s.HandleHTTP(nil)
+	if s.cfg.OutsideGateway {
+		if err := s.http.Close(); err != nil { // its address is kept for who will listen there
+			return fmt.Errorf("sandbox: leave the HTTP edge's port: %w", err)
+		}
+	} else {
+		s.serveHTTP("HTTP", s.http, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*s.handler.Load()).ServeHTTP(w, r) }))
+	}
 	s.serveHTTP("the inbox", s.inboxHTTP, s.inbox.Handler())
 	s.onClose(func(context.Context) error { s.inbox.Close(); return nil }) // ends live pages, for which the server would wait
 	s.serveSMTP()
 	return nil
 }
 
-// HandleHTTP replaces what the HTTP edge's address serves, which at first is a page that says what runs here. It may be called at any time.
-func (s *Sandbox) HandleHTTP(h http.Handler) { s.handler.Store(&h) }
+// HandleHTTP has the HTTP edge's address serve a gateway, beside the page at "/" that says what runs here; nil has it say that none runs. It may be called
+// at any time.
+func (s *Sandbox) HandleHTTP(gateway http.Handler) {
+	h := s.welcome(gateway)
+	s.handler.Store(&h)
+}
 
 // preferred is the port to try first; 0 means a free one.
 func (s *Sandbox) preferred(port, fallback int) int {

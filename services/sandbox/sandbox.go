@@ -1,6 +1,6 @@
-// Package sandbox is the embedded default: NATS in this process, a private Postgres, simulated providers with their inbox, and a demo app,
-// so that one command brings up a whole system on one machine and shows that it works. The workers are not its own; whoever starts it runs
-// them with the access that it hands out.
+// Package sandbox is the embedded default: NATS in this process, a private Postgres, simulated providers with their inbox, and a demo app with a
+// shop to open in a browser, so that one command brings up a whole system on one machine and shows that it works. The workers are not its own;
+// whoever starts it runs them with the access that it hands out.
 //
 // What it promises:
 //
@@ -40,6 +40,7 @@ import (
 // Ports that are taken where they are free and the configuration names no others.
 const (
 	DefaultHTTPPort  = 8080
+	DefaultShopPort  = 8081
 	DefaultNATSPort  = 4222
 	DefaultInboxPort = 8025
 	DefaultSMTPPort  = 1025
@@ -77,8 +78,11 @@ type Config struct {
 	NATSPassword string
 
 	// Ports on 127.0.0.1; 0 is the default one. Free takes free ones at once, whatever these say.
-	HTTPPort, NATSPort, InboxPort, SMTPPort int
-	Free                                    bool
+	HTTPPort, ShopPort, NATSPort, InboxPort, SMTPPort int
+	Free                                              bool
+
+	// OutsideGateway leaves the HTTP edge's port to a gateway that somebody starts with the settings of gateway.yaml, in place of HandleHTTP.
+	OutsideGateway bool
 
 	SyncInterval string // how often JetStream flushes, as in bus.ServerSettings; default "always"
 	// Ephemeral removes everything at Close, the folder too unless another put something there. Dir must not be that of a sandbox that is kept;
@@ -126,6 +130,7 @@ type Sandbox struct {
 	http      net.Listener
 	inboxHTTP net.Listener
 	smtp      net.Listener
+	shopHTTP  net.Listener
 	handler   atomic.Pointer[http.Handler] // of the HTTP edge
 
 	mu      sync.Mutex // guards what follows, and orders changes of apps
@@ -141,7 +146,7 @@ type Sandbox struct {
 }
 
 // Start locks the folder and starts everything but the workers: the listeners, Postgres with the newest schema, NATS with its streams, the
-// keys, the inbox, and the app "demo". ctx bounds the start, not the life of what was started. On an error nothing keeps running.
+// keys, the inbox, and the app "demo" with its shop. ctx bounds the start, not the life of what was started. On an error nothing keeps running.
 //
 // The error is a *RunningError where the folder is in use, and wraps embedded.ErrNoPostgres where there is no Postgres to run.
 func Start(ctx context.Context, cfg Config) (_ *Sandbox, err error) {
@@ -152,7 +157,7 @@ func Start(ctx context.Context, cfg Config) (_ *Sandbox, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		s.openFolder, s.startListeners, s.startPostgres, s.migrate, s.startNATS, s.declare, s.watchApps,
+		s.openFolder, s.startListeners, s.startPostgres, s.migrate, s.startNATS, s.declare, s.watchApps, s.startShop,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -235,7 +240,8 @@ func (s *Sandbox) makeFolder() error {
 func (s *Sandbox) removeFolder() error {
 	var errs []error
 	for _, path := range []string{
-		s.keysDir(), s.appsDir(), s.agentsDir(), s.lettersDir(), s.natsDir(), s.postgresDir(), filepath.Join(s.dir, secretsName), filepath.Join(s.dir, "lock"),
+		s.keysDir(), s.appsDir(), s.agentsDir(), s.lettersDir(), s.natsDir(), s.postgresDir(), s.shopFile(),
+		filepath.Join(s.dir, secretsName), filepath.Join(s.dir, "lock"),
 	} {
 		errs = append(errs, os.RemoveAll(path))
 	}
@@ -250,6 +256,7 @@ func (s *Sandbox) shownDir() string { return cmp.Or(s.cfg.Dir, defaultDir) }
 func (s *Sandbox) keysDir() string  { return filepath.Join(s.dir, "keys") }
 func (s *Sandbox) appsDir() string  { return filepath.Join(s.dir, "apps") }
 func (s *Sandbox) natsDir() string  { return filepath.Join(s.dir, "nats") }
+func (s *Sandbox) shopFile() string { return filepath.Join(s.dir, "shop.json") }
 
 func (s *Sandbox) agentsDir() string   { return filepath.Join(s.dir, "agents") }
 func (s *Sandbox) lettersDir() string  { return filepath.Join(s.dir, "letters") }

@@ -31,12 +31,12 @@ func TestStartAndClose(t *testing.T) {
 	if moved := s.Moved(); len(moved) != 0 {
 		t.Errorf("free ports were asked for, and yet: %q", moved)
 	}
-	for name, at := range map[string]string{"HTTP": s.Addresses().HTTP, "the inbox": s.Addresses().Inbox} {
+	for name, at := range map[string]string{"HTTP": s.Addresses().HTTP, "the inbox": s.Addresses().Inbox, "the shop": s.Addresses().Shop} {
 		if status, body := get(t, at+"/healthz", ""); status != http.StatusOK || body != "ok\n" {
 			t.Errorf("health of %s: %d %q", name, status, body)
 		}
 	}
-	for _, role := range []string{"challenge", "sms", "email", "letter", "verification", "enrolment", "operator"} {
+	for _, role := range []string{"challenge", "sms", "email", "letter", "verification", "enrolment", "gateway", "operator"} {
 		access := s.Role(role)
 		db, err := postgres.Open(access.DatabaseURL, 1)
 		if err != nil {
@@ -56,7 +56,7 @@ func TestStartAndClose(t *testing.T) {
 	if err := s.Close(t.Context()); err != nil {
 		t.Errorf("second Close: %v", err)
 	}
-	for _, at := range []string{ports.HTTP, ports.Inbox, ports.NATS, "tcp://" + ports.SMTP} {
+	for _, at := range []string{ports.HTTP, ports.Shop, ports.Inbox, ports.NATS, "tcp://" + ports.SMTP} {
 		_, addr, _ := strings.Cut(at, "://")
 		if c, err := net.Dial("tcp", addr); err == nil {
 			c.Close()
@@ -99,7 +99,7 @@ func TestBusyPortsGiveWay(t *testing.T) {
 	database := given(t)
 	noLeaks(t)
 	taken := map[string]int{}
-	for _, name := range []string{"HTTP", "NATS", "the inbox", "SMTP"} {
+	for _, name := range []string{"HTTP", "NATS", "the inbox", "SMTP", "the shop"} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -109,18 +109,19 @@ func TestBusyPortsGiveWay(t *testing.T) {
 	}
 	s := start(t, sandbox.Config{
 		Dir: folder(t), DatabaseURL: database, HTTPPort: taken["HTTP"], NATSPort: taken["NATS"], InboxPort: taken["the inbox"], SMTPPort: taken["SMTP"],
+		ShopPort: taken["the shop"],
 	})
 	defer closeSandbox(t, s)
 	at := s.Addresses()
-	for name, addr := range map[string]string{"HTTP": at.HTTP, "NATS": at.NATS, "the inbox": at.Inbox, "SMTP": at.SMTP} {
+	for name, addr := range map[string]string{"HTTP": at.HTTP, "NATS": at.NATS, "the inbox": at.Inbox, "SMTP": at.SMTP, "the shop": at.Shop} {
 		port := addr[strings.LastIndex(addr, ":")+1:]
 		want := fmt.Sprintf("port %d is taken, %s listens on %s instead", taken[name], name, port)
 		if !strings.Contains(strings.Join(s.Moved(), "\n"), want) {
 			t.Errorf("Moved does not say %q:\n%s", want, strings.Join(s.Moved(), "\n"))
 		}
 	}
-	if n := len(s.Moved()); n != 4 {
-		t.Errorf("%d servers moved, want 4", n)
+	if n := len(s.Moved()); n != 5 {
+		t.Errorf("%d servers moved, want 5", n)
 	}
 	if c := appConn(t, s, sandbox.DemoApp); c.ConnectedUrl() != at.NATS {
 		t.Errorf("connected to %s, want %s", c.ConnectedUrl(), at.NATS)
@@ -132,7 +133,7 @@ func TestPreferredPortIsTaken(t *testing.T) {
 	noLeaks(t)
 	port := freePort(t)
 	s := start(t, sandbox.Config{
-		Dir: folder(t), DatabaseURL: database, HTTPPort: port, NATSPort: freePort(t), InboxPort: freePort(t), SMTPPort: freePort(t),
+		Dir: folder(t), DatabaseURL: database, HTTPPort: port, NATSPort: freePort(t), InboxPort: freePort(t), SMTPPort: freePort(t), ShopPort: freePort(t),
 	})
 	defer closeSandbox(t, s)
 	if want := fmt.Sprintf("http://127.0.0.1:%d", port); s.Addresses().HTTP != want {
@@ -225,13 +226,47 @@ func TestWelcome(t *testing.T) {
 			}
 		}
 	}
-	if status, body := get(t, at.HTTP+"/style.css", ""); status != http.StatusOK || !strings.Contains(body, "body") {
+	if status, body := get(t, at.HTTP+"/welcome.css", ""); status != http.StatusOK || !strings.Contains(body, "body") {
 		t.Errorf("style: %d", status)
 	}
-	s.HandleHTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "gateway") }))
-	if _, body := get(t, at.HTTP+"/", ""); body != "gateway" {
-		t.Errorf("after HandleHTTP: %q", body)
+	if status, _ := get(t, at.HTTP+"/v1/login", ""); status != http.StatusServiceUnavailable {
+		t.Errorf("without a gateway its paths answer %d", status)
 	}
+	s.HandleHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "gateway ", r.URL.Path) }))
+	for _, path := range []string{"/v1/login", "/p/x", "/openapi.yaml", "/nothing"} {
+		if _, body := get(t, at.Pages+path, ""); body != "gateway "+path {
+			t.Errorf("%s after HandleHTTP: %q", path, body)
+		}
+	}
+	if _, body := get(t, at.HTTP+"/", ""); !strings.Contains(body, at.Shop) {
+		t.Errorf("the first page after HandleHTTP: %q", body)
+	}
+	if status, body := get(t, at.Shop+"/", ""); status != http.StatusOK || !strings.Contains(body, "Demo shop") || !strings.Contains(body, at.Inbox) {
+		t.Errorf("the shop: %d %s", status, body)
+	}
+}
+
+func TestOutsideGateway(t *testing.T) {
+	database := given(t)
+	noLeaks(t)
+	s := start(t, sandbox.Config{Dir: folder(t), DatabaseURL: database, Free: true, OutsideGateway: true})
+	defer closeSandbox(t, s)
+	if err := s.WriteEndpoints(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(s.Dir(), "gateway.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := strings.TrimPrefix(s.Addresses().HTTP, "http://")
+	if !strings.Contains(string(text), fmt.Sprintf("listen: %q", at)) {
+		t.Errorf("gateway.yaml does not say where to listen:\n%s", text)
+	}
+	l, err := net.Listen("tcp", at) // as that gateway does
+	if err != nil {
+		t.Fatalf("its port is not left to it: %v", err)
+	}
+	l.Close()
 }
 
 func folder(t *testing.T) string {

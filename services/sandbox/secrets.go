@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/otp"
 )
 
 const secretsName = "secrets.json"
@@ -103,10 +104,18 @@ func (s *secrets) complete() (made bool) {
 
 // ensureApp makes an app's secrets where there are none yet.
 func (s *secrets) ensureApp(dir, name string) error {
-	if a := s.Apps[name]; a.NATSPassword != "" && a.APIKey != "" {
+	a := s.Apps[name]
+	_, good := otp.APIKeyDigest(a.APIKey) // a folder of an older version has none in this form
+	if a.NATSPassword != "" && good {
 		return nil
 	}
-	s.Apps[name] = appSecrets{NATSPassword: rand.Text(), APIKey: "otpost_" + rand.Text()}
+	if a.NATSPassword == "" {
+		a.NATSPassword = rand.Text()
+	}
+	if !good {
+		a.APIKey = otp.NewAPIKey()
+	}
+	s.Apps[name] = a
 	return s.save(dir)
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -16,6 +17,7 @@ import (
 	"github.com/otpost/otpost/pkg/embedded"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/services/sandbox/shop"
 )
 
 const (
@@ -43,24 +45,25 @@ func (s *Sandbox) migrate(ctx context.Context) error {
 	if err := s.enterRoles(ctx, owner); err != nil {
 		return err
 	}
-	if err := ensureDemoApp(ctx, postgres.NewApps(owner)); err != nil {
+	if err := ensureDemoApp(ctx, postgres.NewApps(owner), s.Addresses().Pages); err != nil {
 		return err
 	}
 	if s.db, err = postgres.Open(s.Role("operator").DatabaseURL, 2); err != nil {
 		return err
 	}
 	s.onClose(func(context.Context) error { return s.db.Close() })
-	return nil
+	return s.ensureDemoPages(ctx)
 }
 
 // demoRecoveryWait is long enough to be seen and short enough to be waited for.
 const demoRecoveryWait = 2 * time.Second
 
 // ensureDemoApp makes the demo app. One of an earlier version of otpost gets what it lacks; what somebody has set stays.
-func ensureDemoApp(ctx context.Context, apps *postgres.Apps) error {
+// Security keys are asked for on the hosted pages, wherever these are this time.
+func ensureDemoApp(ctx context.Context, apps *postgres.Apps, pages string) error {
 	policy := otp.DefaultPolicy()
 	policy.Factors.RecoveryWait = demoRecoveryWait
-	policy.Factors.RPID, policy.Factors.Origins = "localhost", []string{"http://localhost:8080"}
+	policy.Factors.RPID, policy.Factors.Origins = "localhost", []string{pages}
 	_, err := apps.Create(ctx, postgres.App{
 		Name: DemoApp, DisplayName: "Demo shop", Origin: "https://shop.example", Locale: "en", Policy: policy,
 	})
@@ -68,11 +71,58 @@ func ensureDemoApp(ctx context.Context, apps *postgres.Apps) error {
 		return err
 	}
 	app, err := apps.Get(ctx, DemoApp)
-	if err != nil || !reflect.DeepEqual(app.Policy.Factors, otp.DefaultFactorPolicy()) {
+	if err != nil {
 		return err
 	}
-	app.Policy.Factors = policy.Factors
+	switch factors := &app.Policy.Factors; {
+	case reflect.DeepEqual(*factors, otp.DefaultFactorPolicy()):
+		*factors = policy.Factors
+	case factors.RPID == "localhost" && !slices.Contains(factors.Origins, pages):
+		factors.Origins = append(slices.DeleteFunc(factors.Origins, onThisMachine), pages)
+	default:
+		return nil
+	}
 	return apps.Update(ctx, app)
+}
+
+// onThisMachine reports whether a URL is of a port of this machine by the name that the sandbox gives it.
+func onThisMachine(url string) bool { return strings.HasPrefix(url, "http://localhost:") }
+
+// ensureDemoPages says how the demo app's pages look and that they lead back to the shop. What somebody has set stays, but for where the shop was another
+// time.
+func (s *Sandbox) ensureDemoPages(ctx context.Context) error {
+	app, err := postgres.NewApps(s.db).Get(ctx, DemoApp)
+	if err != nil {
+		return err
+	}
+	store, home := postgres.NewPages(s.db), s.Addresses().Shop
+	pages, err := store.Get(ctx, app.ID)
+	switch {
+	case errors.Is(err, postgres.ErrNoPages):
+		pages = postgres.AppPages{AppID: app.ID, Accent: shop.Accent, Logo: shop.Logo(), LogoType: postgres.LogoSVG}
+	case err != nil:
+		return err
+	case slices.Contains(pages.ReturnURLs, home):
+		return nil
+	}
+	pages.ReturnURLs = append(slices.DeleteFunc(pages.ReturnURLs, onThisMachine), home)
+	return store.Set(ctx, time.Now(), pages)
+}
+
+// readyApp makes an app's secrets where it has none, and its key for the JSON API known to the gateway. What is there already stays, a revoked key too.
+func (s *Sandbox) readyApp(ctx context.Context, app postgres.App) error {
+	if err := s.secrets.ensureApp(s.dir, app.Name); err != nil {
+		return err
+	}
+	digest, ok := otp.APIKeyDigest(s.secrets.Apps[app.Name].APIKey)
+	if !ok {
+		return fmt.Errorf("the API key of app %s is damaged", app.Name)
+	}
+	_, err := postgres.NewAppKeys(s.db).Create(ctx, time.Now(), app.ID, "sandbox", digest, time.Time{})
+	if errors.Is(err, postgres.ErrKeyTaken) {
+		return nil
+	}
+	return err
 }
 
 // enterRoles lets workers connect as their roles: with passwords of this folder where the server is its own. On a server that was given, roles and
@@ -96,7 +146,7 @@ func (s *Sandbox) startNATS(ctx context.Context) error {
 		return err
 	}
 	for _, a := range apps {
-		if err := s.secrets.ensureApp(s.dir, a.Name); err != nil {
+		if err := s.readyApp(ctx, a); err != nil {
 			return err
 		}
 		s.apps[a.Name] = true
@@ -235,19 +285,21 @@ func (s *Sandbox) declare(ctx context.Context) error {
 //
 // Apps that another process creates are found by themselves, within two seconds.
 func (s *Sandbox) AddApp(ctx context.Context, name string) error {
-	if _, err := postgres.NewApps(s.db).Get(ctx, name); err != nil {
+	app, err := postgres.NewApps(s.db).Get(ctx, name)
+	if err != nil {
 		return fmt.Errorf("add app %s: %w", name, err)
 	}
-	return s.addApp(ctx, name)
+	return s.addApp(ctx, app)
 }
 
-func (s *Sandbox) addApp(ctx context.Context, name string) error {
+func (s *Sandbox) addApp(ctx context.Context, app postgres.App) error {
+	name := app.Name
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.apps[name] {
 		return nil
 	}
-	if err := s.secrets.ensureApp(s.dir, name); err != nil {
+	if err := s.readyApp(ctx, app); err != nil {
 		return fmt.Errorf("add app %s: %w", name, err)
 	}
 	if err := s.operator.DeclareApp(ctx, name, bus.DefaultStreamSettings().Replicas); err != nil {
@@ -317,7 +369,7 @@ func (s *Sandbox) findApps(ctx context.Context) error {
 		if known {
 			continue
 		}
-		if err := s.addApp(ctx, a.Name); err != nil {
+		if err := s.addApp(ctx, a); err != nil {
 			return err
 		}
 		s.log.Info("app found", "app", a.Name, "file", filepath.Join(s.appsDir(), a.Name+".json"))

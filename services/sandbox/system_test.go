@@ -42,7 +42,7 @@ func TestEndpoints(t *testing.T) {
 	}
 	var got map[string]any
 	readJSON(t, filepath.Join(dir, "endpoints.json"), &got)
-	if keys := slices.Sorted(maps.Keys(got)); !slices.Equal(keys, []string{"app", "database", "http", "inbox", "nats", "smtp", "twilio"}) {
+	if keys := slices.Sorted(maps.Keys(got)); !slices.Equal(keys, []string{"app", "database", "http", "inbox", "nats", "pages", "shop", "smtp", "twilio"}) {
 		t.Errorf("keys %v", keys)
 	}
 	app, _ := got["app"].(map[string]any)
@@ -50,7 +50,9 @@ func TestEndpoints(t *testing.T) {
 		t.Errorf("keys of app %v", keys)
 	}
 	at := s.Addresses()
-	for key, want := range map[string]string{"nats": at.NATS, "http": at.HTTP, "inbox": at.Inbox, "smtp": at.SMTP, "twilio": at.Inbox + "/twilio"} {
+	for key, want := range map[string]string{
+		"nats": at.NATS, "http": at.HTTP, "pages": at.Pages, "shop": at.Shop, "inbox": at.Inbox, "smtp": at.SMTP, "twilio": at.Inbox + "/twilio",
+	} {
 		if got[key] != want {
 			t.Errorf("%s is %v, want %s", key, got[key], want)
 		}
@@ -76,7 +78,7 @@ func TestEndpoints(t *testing.T) {
 		"challenge": nil, "verification": nil, "enrolment": nil, "operator": nil,
 		"sms":    {"twilio-account-sid", "twilio-auth-token", "twilio-from", "twilio-base-url"},
 		"email":  {"smtp-host", "smtp-port", "smtp-tls", "smtp-username", "smtp-password", "smtp-from"},
-		"letter": {"spool", "sender", "sender-country"},
+		"letter": {"spool", "sender", "sender-country"}, "gateway": {"listen", "public-url"},
 	} {
 		want = append(want, "nats-url", "nats-user", "nats-password", "database-url", "keys")
 		if role != "operator" {
@@ -117,7 +119,7 @@ func TestEndpoints(t *testing.T) {
 		nc.Close()
 	}
 	secretFiles := []string{
-		"endpoints.json", "secrets.json", "sms.yaml", "letter.yaml", "enrolment.yaml", "operator.yaml", "apps/demo.json", "agents/alice.yaml", "nats/nats.conf",
+		"endpoints.json", "secrets.json", "sms.yaml", "letter.yaml", "enrolment.yaml", "gateway.yaml", "operator.yaml", "shop.json", "apps/demo.json", "agents/alice.yaml", "nats/nats.conf",
 	}
 	for _, name := range secretFiles {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
@@ -125,7 +127,7 @@ func TestEndpoints(t *testing.T) {
 		}
 	}
 	closeSandbox(t, s)
-	for _, name := range []string{"endpoints.json", "sms.yaml", "letter.yaml", "operator.yaml", "apps", "agents"} {
+	for _, name := range []string{"endpoints.json", "sms.yaml", "letter.yaml", "gateway.yaml", "operator.yaml", "apps", "agents"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s after Close: %v", name, err)
 		}
@@ -305,10 +307,27 @@ func TestAddApp(t *testing.T) {
 	if err := appStore(t, s).Update(t.Context(), policy); err != nil {
 		t.Fatal(err)
 	}
+	wantKey(t, s, "shop-2")
+	wantKey(t, s, sandbox.DemoApp)
+	wantDemoPages(t, s, s.Addresses().Shop)
+	pages := demoPages(t, s)
+	pages.Accent, pages.ReturnURLs = "#123456", append(pages.ReturnURLs, "https://shop.example/back") // as somebody may set it
+	if err := postgres.NewPages(operatorDB(t, s)).Set(t.Context(), time.Now(), pages); err != nil {
+		t.Fatal(err)
+	}
 	closeSandbox(t, s)
 
 	again := start(t, sandbox.Config{Dir: dir, Free: true})
 	defer closeSandbox(t, again)
+	wantKey(t, again, "shop-2")
+	wantKey(t, again, sandbox.DemoApp)
+	wantDemoPages(t, again, "https://shop.example/back", again.Addresses().Shop)
+	if p := demoPages(t, again); p.Accent != "#123456" || len(p.Logo) == 0 {
+		t.Errorf("after a restart the pages of the demo app have the accent %s and a logo of %d bytes", p.Accent, len(p.Logo))
+	}
+	if demo, err := appStore(t, again).Get(t.Context(), sandbox.DemoApp); err != nil || !slices.Equal(demo.Policy.Factors.Origins, []string{again.Addresses().Pages}) {
+		t.Errorf("security keys are for %v, and the pages at %s (%v)", demo.Policy.Factors.Origins, again.Addresses().Pages, err)
+	}
 	if after := appAccess(t, again, "shop-2"); after.NATSPassword != before.NATSPassword || after.APIKey != before.APIKey {
 		t.Error("an app's secrets changed over a restart")
 	}
@@ -446,6 +465,60 @@ func appStore(t *testing.T, s *sandbox.Sandbox) *postgres.Apps {
 	return postgres.NewApps(db)
 }
 
+func operatorDB(t *testing.T, s *sandbox.Sandbox) *postgres.DB {
+	t.Helper()
+	db, err := postgres.Open(s.Role("operator").DatabaseURL, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// wantKey sees that an app has the one API key of its access, and that the gateway's role finds it.
+func wantKey(t *testing.T, s *sandbox.Sandbox, name string) {
+	t.Helper()
+	digest, ok := otp.APIKeyDigest(appAccess(t, s, name).APIKey)
+	if !ok {
+		t.Fatalf("the API key of %s is none by its form", name)
+	}
+	app, err := appStore(t, s).Get(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := postgres.Open(s.Role("gateway").DatabaseURL, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if key, err := postgres.NewAppKeys(db).ByDigest(t.Context(), digest); err != nil || key.AppID != app.ID || !key.Good(time.Now()) {
+		t.Errorf("the API key of %s: %+v, %v", name, key, err)
+	}
+	if keys, err := postgres.NewAppKeys(operatorDB(t, s)).List(t.Context(), app.ID); err != nil || len(keys) != 1 {
+		t.Errorf("%s has %d API keys, %v; want one", name, len(keys), err)
+	}
+}
+
+func demoPages(t *testing.T, s *sandbox.Sandbox) postgres.AppPages {
+	t.Helper()
+	app, err := appStore(t, s).Get(t.Context(), sandbox.DemoApp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := postgres.NewPages(operatorDB(t, s)).Get(t.Context(), app.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages
+}
+
+func wantDemoPages(t *testing.T, s *sandbox.Sandbox, back ...string) {
+	t.Helper()
+	if got := demoPages(t, s).ReturnURLs; !slices.Equal(got, back) {
+		t.Errorf("the pages lead back to %v, want %v", got, back)
+	}
+}
+
 func createApp(t *testing.T, s *sandbox.Sandbox, name string) {
 	t.Helper()
 	_, err := appStore(t, s).Create(t.Context(), postgres.App{Name: name, DisplayName: name, Locale: "en", Policy: otp.DefaultPolicy()})
@@ -498,6 +571,10 @@ func TestFolderOfTheFormerVersion(t *testing.T) {
 	roles, _ := secrets["roles"].(map[string]any)
 	delete(roles, "enrolment")
 	delete(roles, "letter")
+	delete(roles, "gateway")
+	demoSecrets, _ := secrets["apps"].(map[string]any)[sandbox.DemoApp].(map[string]any)
+	password := demoSecrets["nats_password"]
+	demoSecrets["api_key"] = "otpost_ABCDEFGHIJKLMNOPQRSTUVWXYZ" // as older versions made it, for nothing
 	text, err := json.Marshal(secrets)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "secrets.json"), text, 0o600)
@@ -529,6 +606,12 @@ func TestFolderOfTheFormerVersion(t *testing.T) {
 			t.Errorf("%s has no password", role)
 		}
 	}
+	if access := appAccess(t, s, sandbox.DemoApp); access.NATSPassword != password {
+		t.Error("the demo app has another NATS password")
+	} else if _, ok := otp.APIKeyDigest(access.APIKey); !ok {
+		t.Error("the demo app has no API key")
+	}
+	fresh.Origins = []string{s.Addresses().Pages} // on another port this time
 	if demo, err = appStore(t, s).Get(t.Context(), sandbox.DemoApp); err != nil || !reflect.DeepEqual(demo.Policy.Factors, fresh) || fresh.RecoveryWait != 2*time.Second {
 		t.Errorf("the demo app's policy is %+v, want %+v (%v)", demo.Policy.Factors, fresh, err)
 	}

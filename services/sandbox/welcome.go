@@ -24,15 +24,17 @@ type welcomeData struct {
 	Endpoints string // path of endpoints.json
 }
 
-// welcome serves the first page of the HTTP edge's address: what runs here and how to use it; as JSON where that is asked for.
-func (s *Sandbox) welcome() http.Handler {
+// welcome serves the first page of the HTTP edge's address: what runs here and how to use it; as JSON where that is asked for. All other paths are the
+// gateway's.
+func (s *Sandbox) welcome(gateway http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		data := welcomeData{Addresses: s.Addresses(), App: DemoApp, Endpoints: filepath.Join(s.dir, endpointsName)}
 		if strings.Contains(r.Header.Get("Accept"), "application/json") {
 			w.Header().Set("Content-Type", "application/json")
 			_ = json.NewEncoder(w).Encode(map[string]string{ // fails only when the caller has gone
-				"http": data.HTTP, "nats": data.NATS, "inbox": data.Inbox, "smtp": data.SMTP, "twilio": data.Twilio, "endpoints": data.Endpoints,
+				"shop": data.Shop, "http": data.HTTP, "pages": data.Pages, "nats": data.NATS,
+				"inbox": data.Inbox, "smtp": data.SMTP, "twilio": data.Twilio, "endpoints": data.Endpoints,
 			})
 			return
 		}
@@ -45,7 +47,7 @@ func (s *Sandbox) welcome() http.Handler {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = w.Write([]byte(b.String()))
 	})
-	mux.HandleFunc("GET /style.css", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /welcome.css", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/css; charset=utf-8") // a machine's own table may know it otherwise, and nosniff then refuses it
 		http.ServeFileFS(w, r, welcomeFiles, "welcome/style.css")
 	})
@@ -53,7 +55,16 @@ func (s *Sandbox) welcome() http.Handler {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))
 	})
+	if gateway == nil {
+		gateway = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "the gateway does not run, or not yet", http.StatusServiceUnavailable)
+		})
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" {
+			gateway.ServeHTTP(w, r)
+			return
+		}
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
