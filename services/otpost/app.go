@@ -20,6 +20,8 @@ type appCmd struct {
 	List   appListCmd   `cmd:"" help:"List the apps."`
 	Show   appShowCmd   `cmd:"" help:"Show an app and its policy."`
 	Policy appPolicyCmd `cmd:"" help:"Change an app's policy."`
+	Key    appKeyCmd    `cmd:"" help:"Make, list, revoke and rotate an app's keys for the JSON API."`
+	Pages  appPagesCmd  `cmd:"" help:"Say how an app's hosted pages look, and where they may lead back to."`
 }
 
 type appPolicyCmd struct {

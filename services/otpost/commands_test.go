@@ -396,7 +396,7 @@ func TestNATSCommands(t *testing.T) {
 	t.Parallel()
 	sh := shell{t, map[string]string{
 		"OTPOST_CHALLENGE_PASSWORD": "c", "OTPOST_SMS_PASSWORD": "s", "OTPOST_EMAIL_PASSWORD": "e", "OTPOST_VERIFICATION_PASSWORD": "v",
-		"OTPOST_ENROLMENT_PASSWORD": "n", "OTPOST_LETTER_PASSWORD": "l", "OTPOST_OPERATOR_PASSWORD": "o", "OTPOST_BCRYPT_COST": "4",
+		"OTPOST_ENROLMENT_PASSWORD": "n", "OTPOST_GATEWAY_PASSWORD": "g", "OTPOST_LETTER_PASSWORD": "l", "OTPOST_OPERATOR_PASSWORD": "o", "OTPOST_BCRYPT_COST": "4",
 	}}
 	text := sh.ok("nats", "config", "--app-passwords=shop=secret one", "--app-passwords=demo=secret two", "--agent-passwords=ann=secret three", "--nats-port=4333")
 	for _, secret := range []string{"secret one", "secret two", "secret three"} {

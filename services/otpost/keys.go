@@ -79,7 +79,7 @@ func (c *keysListCmd) Run(r *run) error {
 
 type keysRotateCmd struct {
 	keysFlags
-	Keyset string `arg:"" enum:"code,ceremony,destination-sms,destination-email,destination-letter,secret,index" help:"Which: code, ceremony, destination-sms, destination-email, destination-letter, secret or index."`
+	Keyset string `arg:"" enum:"code,ceremony,destination-sms,destination-email,destination-letter,secret,index,page" help:"Which: code, ceremony, destination-sms, destination-email, destination-letter, secret, index or page."`
 }
 
 // Run adds a key.
@@ -94,7 +94,7 @@ func (c *keysRotateCmd) Run(r *run) error {
 
 type keysPromoteCmd struct {
 	keysFlags
-	Keyset string `arg:"" enum:"code,ceremony,destination-sms,destination-email,destination-letter,secret,index" help:"Which: code, ceremony, destination-sms, destination-email, destination-letter, secret or index."`
+	Keyset string `arg:"" enum:"code,ceremony,destination-sms,destination-email,destination-letter,secret,index,page" help:"Which: code, ceremony, destination-sms, destination-email, destination-letter, secret, index or page."`
 }
 
 // Run promotes the newest key.
@@ -109,7 +109,7 @@ func (c *keysPromoteCmd) Run(r *run) error {
 
 type keysRemoveCmd struct {
 	keysFlags
-	Keyset string `arg:"" enum:"code,ceremony,destination-sms,destination-email,destination-letter,secret,index" help:"Which: code, ceremony, destination-sms, destination-email, destination-letter, secret or index."`
+	Keyset string `arg:"" enum:"code,ceremony,destination-sms,destination-email,destination-letter,secret,index,page" help:"Which: code, ceremony, destination-sms, destination-email, destination-letter, secret, index or page."`
 	Key    uint32 `arg:"" help:"Number of the key, as otpost keys list shows it."`
 }
 

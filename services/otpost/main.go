@@ -32,6 +32,7 @@ type cli struct {
 	Email        emailCmd        `cmd:"" group:"workers" help:"Worker: hand codes to the mail relay."`
 	Verification verificationCmd `cmd:"" group:"workers" help:"Worker: check answers."`
 	Enrolment    enrolmentCmd    `cmd:"" group:"workers" help:"Worker: look after factors, trusted devices and recovery."`
+	Gateway      gatewayCmd      `cmd:"" group:"workers" help:"Worker: serve the JSON API, the hosted pages and webhooks over HTTP."`
 	Letter       letterCmd       `cmd:"" group:"workers" help:"Worker: print letters with codes."`
 	Migrate      migrateCmd      `cmd:"" group:"operation" help:"Bring Postgres to the newest form and declare the NATS streams."`
 	Keys         keysCmd         `cmd:"" group:"operation" help:"Make, list and rotate keysets."`
@@ -41,6 +42,7 @@ type cli struct {
 	Audit        auditCmd        `cmd:"" group:"operation" help:"Tell who did what to a user's factors."`
 	Account      accountCmd      `cmd:"" group:"operation" help:"Unlock accounts."`
 	Status       statusCmd       `cmd:"" name:"status" group:"operation" help:"Tell where a challenge, a recovery or a message stands, with its deliveries."`
+	Webhook      webhookCmd      `cmd:"" group:"operation" help:"Post apps' events over HTTP, and look after what was not taken."`
 	Dead         deadCmd         `cmd:"" group:"operation" help:"List, show, retry and drop dead letters."`
 	NATS         natsCmd         `cmd:"" name:"nats" group:"operation" help:"Configuration and permissions of a NATS server for otpost."`
 	Ver          versionCmd      `cmd:"" name:"version" help:"Print the version."`

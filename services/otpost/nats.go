@@ -26,6 +26,7 @@ type natsConfigCmd struct {
 	VerificationPassword string            `required:"" secret:"" help:"Password of the user verification."`
 	EnrolmentPassword    string            `required:"" secret:"" help:"Password of the user enrolment."`
 	LetterPassword       string            `required:"" secret:"" help:"Password of the user letter."`
+	GatewayPassword      string            `required:"" secret:"" help:"Password of the user gateway."`
 	OperatorPassword     string            `required:"" secret:"" help:"Password of the user operator."`
 	AppPasswords         map[string]string `secret:"" placeholder:"NAME=PASSWORD;…" help:"Apps that may connect, as user app_<name>."`
 	AgentPasswords       map[string]string `secret:"" placeholder:"NAME=PASSWORD;…" help:"Support agents that may connect, as user support-<name>."`
@@ -40,7 +41,7 @@ func (c *natsConfigCmd) Run(r *run) error {
 		Users: map[bus.Role]string{
 			bus.RoleChallenge: c.ChallengePassword, bus.RoleSMS: c.SMSPassword, bus.RoleEmail: c.EmailPassword,
 			bus.RoleVerification: c.VerificationPassword, bus.RoleOperator: c.OperatorPassword,
-			bus.RoleEnrolment: c.EnrolmentPassword, bus.RoleLetter: c.LetterPassword,
+			bus.RoleEnrolment: c.EnrolmentPassword, bus.RoleGateway: c.GatewayPassword, bus.RoleLetter: c.LetterPassword,
 		},
 	}
 	for name, password := range c.AppPasswords {

@@ -17,7 +17,7 @@ import (
 // No order of requests leaves a user with two resets, a reset without two proofs, a change after an end, or a way in without the proofs. What otpost does
 // is held against a model without a database after every request.
 func TestRecoveryInAnyOrder(t *testing.T) {
-	fewerChecks(t, "15")
+	fewer(t, 15)
 	s := newSystem(t, policy(func(p *otp.FactorPolicy) { p.RecoveryWait, p.RecoveriesPerDay = time.Hour, 5 }))
 	s.run(bus.RoleEnrolment)
 	users := 0

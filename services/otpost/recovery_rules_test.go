@@ -1,7 +1,6 @@
 package main
 
 import (
-	"flag"
 	"testing"
 	"time"
 
@@ -256,17 +255,4 @@ func TestProofsAtOnce(t *testing.T) {
 	if f := s.factors("alice"); len(f.Factors) != 0 {
 		t.Errorf("left are %+v", f)
 	}
-}
-
-// fewerChecks keeps a property test over real servers short.
-func fewerChecks(t *testing.T, n string) {
-	t.Helper()
-	f := flag.Lookup("rapid.checks")
-	if f.Value.String() != f.DefValue {
-		return // somebody asks for more
-	}
-	if err := f.Value.Set(n); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = f.Value.Set(f.DefValue) })
 }

@@ -86,7 +86,7 @@ func support[T any](s *system, agent, verb string, body any) (reply T, problem s
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	m, err := s.agents[agent].Request(bus.SupportSubject(agent, verb), b, otposttest.Patience)
+	m, err := s.agents[agent].Request(event.SupportSubject(agent, verb), b, otposttest.Patience)
 	if err != nil {
 		s.t.Fatalf("support %s: %v", verb, err)
 	}
@@ -184,7 +184,7 @@ func TestRecoveryBySupport(t *testing.T) {
 	if r, p := support[event.RecoveryReply](s, "ann", event.SupportStatus, map[string]any{"app": "demo", "user": "bert"}); p != "" || r.State != "refused" {
 		t.Errorf("status %+v %s", r, p)
 	}
-	if err := s.agents["ann"].Publish(bus.SupportSubject("bob", event.SupportApprove), nil); err != nil {
+	if err := s.agents["ann"].Publish(event.SupportSubject("bob", event.SupportApprove), nil); err != nil {
 		t.Fatal(err)
 	}
 	otposttest.Eventually(t, "ann may not ask as bob", func() bool {

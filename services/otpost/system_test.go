@@ -63,6 +63,8 @@ type system struct {
 
 	metrics *telemetry.Metrics
 
+	exchange func(verb string, body []byte) []byte // how requests of the app go; over NATS where it is nil
+
 	operator func() *bus.Bus // one connection, however often it is asked for
 }
 
@@ -405,24 +407,34 @@ func request[T any](s *system, verb string, body any) (reply T, problem string) 
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	m, err := s.conn.Request(event.RPCSubject("demo", verb), b, otposttest.Patience)
-	if err != nil {
-		s.t.Fatalf("%s: %v", verb, err)
+	exchange := s.exchange
+	if exchange == nil {
+		exchange = s.overNATS
 	}
+	answer := exchange(verb, b)
 	var failed event.ErrorReply
-	if err := json.Unmarshal(m.Data, &failed); err == nil && failed.Error.Code != "" {
-		if err := otposttest.Contract("rpc.error", m.Data); err != nil {
-			s.t.Errorf("an error of %s breaks its schema: %v\n%s", verb, err, m.Data)
+	if err := json.Unmarshal(answer, &failed); err == nil && failed.Error.Code != "" {
+		if err := otposttest.Contract("rpc.error", answer); err != nil {
+			s.t.Errorf("an error of %s breaks its schema: %v\n%s", verb, err, answer)
 		}
 		return reply, failed.Error.Code
 	}
-	if err := otposttest.Contract("rpc."+verb+".reply", m.Data); err != nil {
-		s.t.Errorf("a reply of %s breaks its schema: %v\n%s", verb, err, m.Data)
+	if err := otposttest.Contract("rpc."+verb+".reply", answer); err != nil {
+		s.t.Errorf("a reply of %s breaks its schema: %v\n%s", verb, err, answer)
 	}
-	if err := json.Unmarshal(m.Data, &reply); err != nil {
-		s.t.Fatalf("%s: %v in %s", verb, err, m.Data)
+	if err := json.Unmarshal(answer, &reply); err != nil {
+		s.t.Fatalf("%s: %v in %s", verb, err, answer)
 	}
 	return reply, ""
+}
+
+func (s *system) overNATS(verb string, body []byte) []byte {
+	s.t.Helper()
+	m, err := s.conn.Request(event.RPCSubject("demo", verb), body, otposttest.Patience)
+	if err != nil {
+		s.t.Fatalf("%s: %v", verb, err)
+	}
+	return m.Data
 }
 
 // verify answers a challenge of a user's own session.

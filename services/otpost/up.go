@@ -17,6 +17,7 @@ import (
 	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/lifecycle"
 	"github.com/otpost/otpost/pkg/telemetry"
+	"github.com/otpost/otpost/services/gateway"
 	"github.com/otpost/otpost/services/sandbox"
 )
 
@@ -35,10 +36,11 @@ type upCmd struct {
 	NATSUser     string   `name:"nats-user" help:"User of every role at that NATS; each role's own name where it is not given."`
 	NATSPassword string   `name:"nats-password" secret:"" help:"Password of that user."`
 	HTTPPort     int      `name:"http-port" default:"8080" help:"Port of the HTTP edge; a taken one gives way to a free one."`
+	ShopPort     int      `default:"8081" help:"Port of the demo shop."`
 	NATSPort     int      `name:"nats-port" default:"4222" help:"Port of NATS."`
 	InboxPort    int      `default:"8025" help:"Port of the inbox and the simulated Twilio."`
 	SMTPPort     int      `name:"smtp-port" default:"1025" help:"Port of the simulated mail relay."`
-	Without      []string `placeholder:"ROLE,…" help:"Workers not to run here: challenge, sms, email, letter, verification, enrolment. Start them yourself."`
+	Without      []string `placeholder:"ROLE,…" help:"Workers not to run here: challenge, sms, email, letter, verification, enrolment, gateway. Start them yourself."`
 	NoShow       bool     `help:"Do not show the main job at the start."`
 	Health       string   `default:"127.0.0.1:0" placeholder:"ADDR" help:"Where /healthz, /readyz and /metrics are served."`
 }
@@ -46,7 +48,9 @@ type upCmd struct {
 type demoCmd struct{ sandboxFlags }
 
 // allRoles are the workers that up runs.
-var allRoles = []bus.Role{bus.RoleChallenge, bus.RoleSMS, bus.RoleEmail, bus.RoleLetter, bus.RoleVerification, bus.RoleEnrolment}
+var allRoles = []bus.Role{
+	bus.RoleChallenge, bus.RoleSMS, bus.RoleEmail, bus.RoleLetter, bus.RoleVerification, bus.RoleEnrolment, bus.RoleGateway,
+}
 
 // roleList names them, for people.
 func roleList() string {
@@ -69,7 +73,8 @@ func (c *upCmd) Run(r *run) error {
 	}
 	return c.up(r, sandbox.Config{
 		Dir: c.Dir, DatabaseURL: c.DatabaseURL, NATSURL: c.NATSURL, NATSUser: c.NATSUser, NATSPassword: c.NATSPassword, PGBin: c.pgBin(),
-		HTTPPort: c.HTTPPort, NATSPort: c.NATSPort, InboxPort: c.InboxPort, SMTPPort: c.SMTPPort, SyncInterval: c.SyncInterval,
+		HTTPPort: c.HTTPPort, ShopPort: c.ShopPort, NATSPort: c.NATSPort, InboxPort: c.InboxPort, SMTPPort: c.SMTPPort, SyncInterval: c.SyncInterval,
+		OutsideGateway: slices.Contains(c.Without, string(bus.RoleGateway)),
 	}, func(ctx context.Context, s *sandbox.Sandbox) error {
 		if !c.NoShow && len(c.Without) == 0 {
 			if err := s.Demo(ctx, r.stdout, c.color(r.stdout)); err != nil {
@@ -213,9 +218,49 @@ func (c *upCmd) worker(s *sandbox.Sandbox, name bus.Role) (workerFlags, func(par
 		return flags, (&verificationCmd{}).build
 	case bus.RoleEnrolment:
 		return flags, (&enrolmentCmd{}).build
+	case bus.RoleGateway:
+		return flags, (&upGateway{sandbox: s, flags: flags}).build
 	default:
 		return flags, (&challengeCmd{}).build
 	}
+}
+
+// An upGateway is the gateway behind the sandbox's own server, beside the page that says what runs there.
+type upGateway struct {
+	*gateway.Gateway
+	sandbox *sandbox.Sandbox
+	flags   workerFlags
+}
+
+func (e *upGateway) build(p parts) (_ runner, err error) {
+	cmd := gatewayCmd{workerFlags: e.flags, gatewayFlags: gatewayFlags{
+		PublicURL: e.sandbox.Addresses().Pages, Desk: len(e.sandbox.Agents()) > 0, WebhookConcurrency: 32, WebhookTimeout: 10 * time.Second,
+	}}
+	if e.Gateway, err = cmd.gateway(p); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Prepare opens the gateway to requests. The server has listened before, and said until now that there is none.
+func (e *upGateway) Prepare(context.Context) error { //nolint:unparam // it is a preparer
+	e.sandbox.HandleHTTP(e.Handler())
+	return nil
+}
+
+// Run works until ctx ends: first no request is taken any more, then what goes on beside them ends.
+func (e *upGateway) Run(ctx context.Context) error {
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-behind.Done():
+		}
+		e.sandbox.HandleHTTP(nil)
+		stop()
+	}()
+	return e.Gateway.Run(behind)
 }
 
 func (f sandboxFlags) pgBin() string {
@@ -247,15 +292,16 @@ func printAddresses(w io.Writer, s *sandbox.Sandbox, without []string) {
 	fmt.Fprintf(w, `
 otpost is up. Ctrl-C stops it.
 
-  NATS     %s
-           user and password of an app: %s/apps/demo.json
+  shop     %s   an app that asks for second factors
   inbox    %s   what the simulated providers got
-  HTTP     %s
+  HTTP     %s   JSON API; pages: localhost:%s
+  NATS     %s
+           keys and passwords of an app: %s/apps/demo.json
   SMTP     %s
   Twilio   %s
   letters  %s/letters
   log      %s/otpost.log
-`, a.NATS, dir, a.Inbox, a.HTTP, a.SMTP, a.Twilio, dir, dir)
+`, a.Shop, a.Inbox, a.HTTP, a.Pages[strings.LastIndex(a.Pages, ":")+1:], a.NATS, dir, a.SMTP, a.Twilio, dir, dir)
 	if len(without) > 0 {
 		fmt.Fprintf(w, "\nNot run here: %s. Logins wait for them.\n", strings.Join(without, ", "))
 	}
@@ -267,10 +313,14 @@ Operators' commands:
   otpost dead list --config %s/operator.yaml
 `, roleList(), dir, dir)
 	if agents := s.Agents(); len(agents) > 0 {
-		fmt.Fprintf(w, `Support agents' commands, as %s:
+		fmt.Fprintf(w, `Support, as %s: %s/support
+(the password is in %s/agents), or by commands:
   otpost support find --config %s/agents/%s.yaml --app demo u-1
-`, agentList(agents), dir, agents[0].Name)
+`, agentList(agents), a.Pages, dir, dir, agents[0].Name)
 	}
+	fmt.Fprintf(w, `
+Open %s and sign up. Codes arrive in %s
+`, a.Shop, a.Inbox)
 }
 
 func agentList(agents []sandbox.AgentAccess) string {

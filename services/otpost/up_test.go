@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 
@@ -109,8 +110,8 @@ func TestDemo(t *testing.T) {
 
 // endpoints is what programs read.
 type endpoints struct {
-	NATS, HTTP, Inbox, SMTP, Twilio, Database string
-	App                                       struct {
+	NATS, HTTP, Pages, Shop, Inbox, SMTP, Twilio, Database string
+	App                                                    struct {
 		Name     string
 		User     string `json:"nats_user"`
 		Password string `json:"nats_password"`
@@ -151,11 +152,26 @@ func awaitUp(t *testing.T, p *process, dir string) endpoints {
 	return e
 }
 
+// wantTidy sees that what up prints once all is there fits a terminal, and ends with where to begin.
+func wantTidy(t *testing.T, out string, e endpoints) {
+	t.Helper()
+	_, block, _ := strings.Cut(out, "otpost is up.")
+	for line := range strings.SplitSeq(block, "\n") {
+		if n := utf8.RuneCountInString(line); n > 80 && !strings.Contains(line, "/tmp/") {
+			t.Errorf("a line of %d columns: %s", n, line)
+		}
+	}
+	if want := "\nOpen " + e.Shop + " and sign up. Codes arrive in " + e.Inbox + "\n"; !strings.HasSuffix(block, want) || !strings.HasPrefix(e.Shop, "http://localhost:") {
+		t.Errorf("up ends with %q, want %q", block[max(0, len(block)-100):], want)
+	}
+}
+
 // The whole of what a stranger does: up, a second up, workers of their own of which one is killed, a killed up, another up, Ctrl-C.
 func TestUp(t *testing.T) {
 	dir := openDir(t)
 	p := command(t, dir, "up")
 	e := awaitUp(t, p, dir)
+	wantTidy(t, p.out.String(), e)
 	if n := strings.Count(p.out.String(), "✓ event received") + strings.Count(p.out.String(), "✓ logged in again"); n != 4 {
 		t.Errorf("up showed %d whole timelines, want 4", n)
 	}
@@ -173,7 +189,7 @@ func TestUp(t *testing.T) {
 		command(t, dir, "sms", "--config", ".otpost/sms.yaml"), command(t, dir, "sms", "--config", ".otpost/sms.yaml"),
 		command(t, dir, "challenge", "--config", ".otpost/challenge.yaml"), command(t, dir, "email", "--config", ".otpost/email.yaml"),
 		command(t, dir, "verification", "--config", ".otpost/verification.yaml"), command(t, dir, "enrolment", "--config", ".otpost/enrolment.yaml"),
-		command(t, dir, "letter", "--config", ".otpost/letter.yaml"),
+		command(t, dir, "letter", "--config", ".otpost/letter.yaml"), command(t, dir, "gateway", "--config", ".otpost/gateway.yaml"),
 	}
 	for _, w := range workers {
 		otposttest.Eventually(t, w.Args[1]+" is ready", func() bool {
@@ -241,7 +257,7 @@ func TestUp(t *testing.T) {
 	if code := p.exit(t, 30*time.Second); code != 0 {
 		t.Errorf("up ended with status %d:\n%s", code, p.out)
 	}
-	for _, gone := range []string{"endpoints.json", "sms.yaml", "letter.yaml", "agents", "postgres/data/postmaster.pid"} {
+	for _, gone := range []string{"endpoints.json", "sms.yaml", "letter.yaml", "gateway.yaml", "agents", "postgres/data/postmaster.pid"} {
 		if _, err := os.Stat(filepath.Join(dir, ".otpost", gone)); err == nil {
 			t.Errorf("%s is still there after up ended", gone)
 		}
