@@ -53,8 +53,8 @@ func TestDeployedSettingsExist(t *testing.T) {
 			}
 		}
 	}
-	if roles != 7 {
-		t.Errorf("%d containers of otpost in the manifests, want those of 6 workers and of migrate", roles)
+	if roles != 8 {
+		t.Errorf("%d containers of otpost in the manifests, want those of 7 workers and of migrate", roles)
 	}
 }
 

@@ -39,6 +39,7 @@ var arrows = map[string][]string{
 	"pkg/postgres": {"pkg/event", "pkg/otp", "schemas/migrations"},
 	"pkg/apps":     {"pkg/otp", "pkg/postgres"},
 	"pkg/outbox":   {"pkg/bus", "pkg/event", "pkg/otp", "pkg/postgres"},
+	"pkg/requests": {"pkg/bus", "pkg/event", "pkg/otp", "pkg/postgres", "pkg/telemetry"},
 	"pkg/delivery": {
 		"pkg/bus", "pkg/event", "pkg/keyring", "pkg/lifecycle", "pkg/message", "pkg/otp", "pkg/postgres", "pkg/telemetry",
 	},
@@ -48,30 +49,48 @@ var arrows = map[string][]string{
 	},
 
 	// a service never imports another
-	"services/challenge":    working,
-	"services/email":        working,
-	"services/enrolment":    working,
+	"services/challenge": working,
+	"services/email":     working,
+	"services/enrolment": working,
+	"services/gateway": slices.Concat(working, []string{
+		"services/gateway/api", "services/gateway/ask", "services/gateway/desk", "services/gateway/pages", "services/gateway/web", "services/gateway/webhook",
+	}),
 	"services/letter":       working,
 	"services/sms":          working,
 	"services/verification": working,
 
+	// the parts of the gateway
+	"services/gateway/ask":     {"pkg/bus", "pkg/otp"},
+	"services/gateway/web":     {},
+	"services/gateway/api":     slices.Concat(working, []string{"schemas", "services/gateway/ask", "services/gateway/web"}),
+	"services/gateway/desk":    slices.Concat(working, []string{"services/gateway/web"}),
+	"services/gateway/pages":   slices.Concat(working, []string{"services/gateway/ask", "services/gateway/web"}),
+	"services/gateway/webhook": working,
+
 	// everything on one machine, without the workers
-	"services/sandbox": {"pkg/bus", "pkg/embedded", "pkg/event", "pkg/inbox", "pkg/keyring", "pkg/lifecycle", "pkg/otp", "pkg/postgres"},
+	"services/sandbox": {"pkg/bus", "pkg/embedded", "pkg/event", "pkg/inbox", "pkg/keyring", "pkg/lifecycle", "pkg/otp", "pkg/postgres", "services/sandbox/shop"},
+
+	"services/sandbox/shop": {}, // an app as anybody would write one
 
 	// the command wires them
 	"services/otpost": slices.Concat(working, []string{
 		"pkg/embedded", "pkg/inbox", "schemas", "schemas/migrations",
-		"services/challenge", "services/email", "services/enrolment", "services/letter", "services/sandbox", "services/sms", "services/verification",
+		"services/challenge", "services/email", "services/enrolment", "services/gateway", "services/gateway/ask", "services/gateway/desk", "services/gateway/pages",
+		"services/gateway/web", "services/gateway/webhook", "services/letter",
+		"services/sandbox", "services/sandbox/shop", "services/sms", "services/verification",
 	}),
 
-	"scripts/house": {},
-	"scripts/try":   {}, // an app as anybody would write one
+	"services/otpost/browser": {}, // tests alone: they start the command and a browser
+
+	"scripts/house":   {},
+	"scripts/openapi": {"pkg/otp", "services/gateway/api"}, // writes schemas/openapi.yaml
+	"scripts/try":     {},                                  // an app as anybody would write one
 }
 
 // working is what a service is made from: neither the servers of one machine, nor the simulated providers, nor the test bench.
 var working = []string{
 	"pkg/apps", "pkg/bus", "pkg/delivery", "pkg/event", "pkg/keyring", "pkg/lifecycle", "pkg/message", "pkg/otp", "pkg/outbox", "pkg/postgres",
-	"pkg/qr", "pkg/seeds", "pkg/telemetry", "pkg/webauthn",
+	"pkg/qr", "pkg/requests", "pkg/seeds", "pkg/telemetry", "pkg/webauthn",
 }
 
 // importers says who alone may import a library. Tests may too: they speak to what is ours as others do.
@@ -88,6 +107,7 @@ var importers = map[string][]string{
 	"github.com/tink-crypto/tink-go/v2": {"pkg/keyring"},
 	"github.com/nats-io/nats-server/v2": {"pkg/embedded"},
 	"github.com/alecthomas/kong":        {"services/otpost"},
+	"github.com/chromedp":               {}, // tests only
 }
 
 // A listed package is what go list tells of it.
