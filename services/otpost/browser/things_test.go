@@ -85,9 +85,6 @@ func (p *person) closeBrowser() {
 // paper is what stands on the page when it is printed.
 func (p *person) paper() string {
 	p.t.Helper()
-	if _, err := exec.LookPath("pdftotext"); err != nil {
-		p.t.Skip("pdftotext is not there: scripts/setup tests installs it")
-	}
 	cmd := exec.CommandContext(p.ctx, "pdftotext", "-layout", "-", "-")
 	cmd.Stdin = bytes.NewReader(p.printed())
 	out, err := cmd.Output()
