@@ -7,14 +7,12 @@ package gateway
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -172,19 +170,13 @@ func (g *Gateway) signal(ctx context.Context, app string, name event.SignalName,
 	return g.Bus.Publish(ctx, bus.Out{Subject: event.SignalSubject(app, name), ID: id, Data: data})
 }
 
-// requestForm is a request's number as clients may give it.
-var requestForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
 // observed numbers, bounds, logs and counts requests, and sets the headers that every answer has: also of those that the mux gives itself. Of a path it logs
 // the pattern that took it: a path may hold the token of a link.
 func (g *Gateway) observed(mux *http.ServeMux, guard web.Guard) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		number := r.Header.Get("X-Request-Id")
-		if !requestForm.MatchString(number) {
-			number = rand.Text()[:16]
-			r.Header.Set("X-Request-Id", number)
-		}
+		number := web.RequestID(r)
+		r.Header.Set("X-Request-Id", number)
 		w.Header().Set("X-Request-Id", number)
 		guard.Base(w.Header())
 		seen := &recorder{ResponseWriter: w}

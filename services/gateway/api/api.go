@@ -17,7 +17,6 @@ import (
 	"mime"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -33,6 +32,7 @@ import (
 	"github.com/otpost/otpost/pkg/telemetry"
 	"github.com/otpost/otpost/schemas"
 	"github.com/otpost/otpost/services/gateway/ask"
+	"github.com/otpost/otpost/services/gateway/web"
 )
 
 // requestWithin bounds one request, from its first byte to its answer.
@@ -102,17 +102,11 @@ func New(cfg Config) (*API, error) {
 	return a, nil
 }
 
-// requestForm is a request's id as apps may give it.
-var requestForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
 
 // ServeHTTP answers one request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id := r.Header.Get("X-Request-Id")
-	if !requestForm.MatchString(id) {
-		id = newID()
-	}
+	id := web.RequestID(r)
 	h := w.Header()
 	h.Set("X-Request-Id", id)
 	h.Set("X-Content-Type-Options", "nosniff")

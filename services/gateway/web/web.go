@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -108,6 +109,17 @@ func (g Guard) own(r *http.Request) bool {
 func SetPolicy(h http.Header, nonce string, formTargets ...string) {
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+nonce+"'; style-src 'self' 'nonce-"+nonce+"'; img-src 'self' data:; "+
 		"connect-src 'self'; form-action "+strings.Join(append([]string{"'self'"}, formTargets...), " ")+"; base-uri 'none'; frame-ancestors 'none'")
+}
+
+// requestForm is a request's number as clients may give it.
+var requestForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// RequestID is a request's number: the client's own (X-Request-Id) where it has the form of one, else a new one.
+func RequestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); requestForm.MatchString(id) {
+		return id
+	}
+	return rand.Text()[:16]
 }
 
 // Origin is the origin of a URL, such as https://shop.example; empty where it has none.
