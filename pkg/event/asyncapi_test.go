@@ -80,7 +80,7 @@ func TestClosedSetsAreTheSame(t *testing.T) {
 		"delivery_state":  sorted(constants(t, "../otp/otp.go", "DeliveryState", "")),
 		"channel":         without(sorted(constants(t, "../otp/otp.go", "Channel", "")), string(otp.Letter)),
 		"factor":          kindsOfFactor,
-		"method":          without(kindsOfFactor, string(otp.FactorBackupCode)),
+		"method":          slices.Sorted(slices.Values(append(without(kindsOfFactor, string(otp.FactorBackupCode)), string(otp.Voice), string(otp.WhatsApp)))),
 		"factor_kind":     without(kindsOfFactor, string(otp.FactorBackupCode)),
 		"factor_state":    without(sorted(constants(t, "../otp/otp.go", "FactorState", "")), string(otp.FactorRemoved)),
 		"removed_reason":  sorted(constants(t, "event_factor.go", "", "Removed")),
@@ -152,6 +152,8 @@ func TestAsyncAPIKnowsEverySubject(t *testing.T) {
 		LoginSubject("{app}"):       "login.requested",
 		WorkSubject("{channel}"):    "work.command",
 		ReceiptSubject("{channel}"): "receipt",
+		ReportSubject:               "report",
+		DueSubject:                  "timer.due",
 		DeadPrefix + "{stream}":     "dead.letter",
 	}
 	for _, name := range eventNames(t) {

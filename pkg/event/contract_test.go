@@ -160,6 +160,8 @@ var kinds = []messageKind{
 	plain[ErrorReply]("rpc.error", nil),
 	plain[Command]("work.command", func(b []byte) error { _, err := ParseCommand(b); return err }),
 	plain[Receipt]("receipt", func(b []byte) error { _, err := ParseReceipt(b); return err }),
+	plain[Report]("report", func(b []byte) error { _, err := ParseReport(b); return err }),
+	plain[Due]("timer.due", func(b []byte) error { _, err := ParseDue(b); return err }),
 
 	// The life of factors.
 	cloud[FactorData](FactorAdded).without("reason", "login"),
@@ -179,6 +181,7 @@ var kinds = []messageKind{
 	cloud[RecoveryData](RecoveryExpired).without("by", "proof", "proven", "effective_at", "expires_at"),
 	cloud[RecoveryData](RecoveryRefused).without("proof", "proven", "effective_at", "expires_at").with("by"),
 	cloud[ErasedData](UserErased),
+	cloud[Alarm](AlarmRaised),
 	signal[userData](PasswordChanged),
 	signal[signedOutData](SessionSignedOut),
 	signal[erasedData](DeviceErased),

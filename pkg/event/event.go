@@ -21,6 +21,7 @@ const (
 	ChallengeFailed        Name = "challenge.failed"
 	ChallengeEnded         Name = "challenge.ended"
 	AccountLocked          Name = "account.locked"
+	AlarmRaised            Name = "alarm.raised"
 )
 
 // An Event is one CloudEvent on its way to an app.
@@ -60,6 +61,7 @@ type About struct {
 	User    string `json:"user"`
 	Session string `json:"session"`
 	Login   string `json:"login"`
+	Test    bool   `json:"test,omitzero"` // of a challenge to a test destination: nothing is sent, and a fixed code answers it
 }
 
 // Issued is the data of challenge.issued.
@@ -76,9 +78,11 @@ type Issued struct {
 
 // Skipped is the data of challenge.skipped.
 type Skipped struct {
-	About
-	Reason string `json:"reason"`          // trusted_device or no_factor
-	Device string `json:"device,omitzero"` // of trusted_device: its id, not its token, for which the app asks with device.renew
+	User    string `json:"user"`
+	Session string `json:"session"`
+	Login   string `json:"login"`
+	Reason  string `json:"reason"`          // trusted_device or no_factor
+	Device  string `json:"device,omitzero"` // of trusted_device: its id, not its token, for which the app asks with device.renew
 }
 
 // Refused is the data of challenge.refused. Session and Login are empty where the event did not hold a valid one.
@@ -91,6 +95,25 @@ type Refused struct {
 	RetryAfter int    `json:"retry_after,omitzero"` // seconds
 }
 
+// Alarm is the data of alarm.raised: of the app and no user.
+type Alarm struct {
+	Alarm   string `json:"alarm"`            // spend_cap, spend_warning, or pumping
+	Channel string `json:"channel,omitzero"` // that it concerns; none for all that reach phones
+	Country string `json:"country,omitzero"` // ISO 3166-1 alpha-2
+	Prefix  string `json:"prefix,omitzero"`  // of pumping: the first digits of the numbers, in E.164
+	Spent   string `json:"spent,omitzero"`   // of a cap, in the operator's currency, decimal
+	Cap     string `json:"cap,omitzero"`
+	Until   string `json:"until,omitzero"` // when it ends by itself
+	Message string `json:"message"`        // for people
+}
+
+// The alarms.
+const (
+	AlarmSpendCap     = "spend_cap"     // a day's cap is reached: phones in the country are not reached any more
+	AlarmSpendWarning = "spend_warning" // four fifths of it are
+	AlarmPumping      = "pumping"       // a prefix looks pumped; Message says whether it is blocked
+)
+
 // Delivery is the data of challenge.sent, challenge.delivered and challenge.undeliverable.
 type Delivery struct {
 	About
@@ -99,6 +122,7 @@ type Delivery struct {
 	Provider  string `json:"provider"`
 	Attempt   int    `json:"attempt"` // the number of the delivery within its challenge, from 1
 	Reason    string `json:"reason,omitzero"`
+	Late      bool   `json:"late,omitzero"` // another delivery had taken its place
 }
 
 // VerifiedData is the data of challenge.verified.

@@ -5,8 +5,9 @@ import "github.com/otpost/otpost/pkg/otp"
 // This file is what each request of the life of factors must look like.
 
 var (
-	factorKinds = kindNames(otp.FactorKinds()...)                               // what can be enrolled
-	answerKinds = kindNames(append(otp.FactorKinds(), otp.FactorBackupCode)...) // what can answer a challenge
+	factorKinds = kindNames(otp.FactorKinds()...)                                                  // what can be enrolled
+	askedKinds  = append(kindNames(otp.FactorKinds()...), string(otp.Voice), string(otp.WhatsApp)) // what a login can ask for
+	answerKinds = kindNames(append(otp.FactorKinds(), otp.FactorBackupCode)...)                    // what can answer a challenge
 )
 
 func kindNames(kinds ...otp.FactorKind) []string {

@@ -31,6 +31,9 @@ type To struct {
 type Client struct {
 	IP        string `json:"ip,omitzero"`
 	UserAgent string `json:"user_agent,omitzero"`
+
+	// AndroidHash is that of the Android app that is to find the code in a short message (SMS Retriever): 11 characters of base64.
+	AndroidHash string `json:"android_hash,omitzero"`
 }
 
 // LoginData is the data of a login event.
@@ -181,7 +184,7 @@ func (l *Login) check(prefix string) *otp.Problem {
 		return otp.InvalidField(prefix+"session", w)
 	}
 	if l.Channel != "" {
-		if p := oneOf(prefix+"channel", l.Channel, factorKinds...); p != nil {
+		if p := oneOf(prefix+"channel", l.Channel, askedKinds...); p != nil {
 			return p
 		}
 	}
@@ -212,6 +215,8 @@ func (l *Login) check(prefix string) *otp.Problem {
 	return nil
 }
 
+var androidHash = regexp.MustCompile(`^[A-Za-z0-9+/]{11}$`)
+
 func (c *Client) check(field string) *otp.Problem {
 	if c == nil {
 		return nil
@@ -220,6 +225,9 @@ func (c *Client) check(field string) *otp.Problem {
 		if ip, err := netip.ParseAddr(c.IP); err != nil || ip.Zone() != "" { // a zone means nothing outside the app's host
 			return otp.InvalidField(field+".ip", "must be an IPv4 or IPv6 address, without a zone")
 		}
+	}
+	if c.AndroidHash != "" && !androidHash.MatchString(c.AndroidHash) {
+		return otp.InvalidField(field+".android_hash", "must be the 11 characters of A-Z, a-z, 0-9, + and / that the app's signature gives")
 	}
 	if utf8.RuneCountInString(c.UserAgent) > maxUserAgent {
 		return otp.InvalidField(field+".user_agent", fmt.Sprintf("must have at most %d characters", maxUserAgent))

@@ -8,7 +8,7 @@ func Names() []Name {
 		ChallengeIssued, ChallengeSkipped, ChallengeRefused, ChallengeSent, ChallengeDelivered, ChallengeUndeliverable, ChallengeVerified, ChallengeFailed,
 		ChallengeEnded, AccountLocked, FactorAdded, FactorRemoved, FactorSuspended, BackupCodeUsed, BackupCodesRegenerated, DeviceTrusted, DeviceRevoked,
 		Deactivated, RecoveryBegun, RecoveryApproved, RecoveryProven, RecoveryWaiting, RecoveryCompleted, RecoveryCancelled, RecoveryExpired, RecoveryRefused,
-		UserErased,
+		UserErased, AlarmRaised,
 	}
 }
 

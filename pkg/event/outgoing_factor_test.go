@@ -124,6 +124,14 @@ var factorEvents = map[Name]func(*rapid.T) any{
 	RecoveryExpired:   func(t *rapid.T) any { return recoveryData(t) },
 	RecoveryRefused:   acted,
 	UserErased:        func(t *rapid.T) any { return ErasedData{anID.Draw(t, "user")} },
+	AlarmRaised: func(t *rapid.T) any {
+		amount := rapid.StringMatching(`[0-9]{1,10}\.[0-9]{2,6}`)
+		return Alarm{
+			rapid.SampledFrom([]string{AlarmSpendCap, AlarmSpendWarning, AlarmPumping}).Draw(t, "alarm"), maybe(t, rapid.Map(aChannel, func(c otp.Channel) string { return string(c) }), "channel"),
+			maybe(t, rapid.StringMatching(`[A-Z]{2}`), "country"), maybe(t, rapid.StringMatching(`\+[0-9]{1,10}`), "prefix"), maybe(t, amount, "spent"), maybe(t, amount, "cap"),
+			maybe(t, aStamp, "until"), aSentence.Draw(t, "message"),
+		}
+	},
 }
 
 func factorInfo(t *rapid.T) FactorInfo {

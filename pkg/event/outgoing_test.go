@@ -29,14 +29,20 @@ var (
 		copy(digest[:], rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "digest"))
 		return otp.ChallengeID(aTime.Draw(t, "at"), digest)
 	})
-	aChallenge = rapid.Map(aUUID, uuid.UUID.String)
-	aChannel   = rapid.SampledFrom([]otp.Channel{otp.SMS, otp.Email})
-	aMethod    = word(otp.FactorKinds()...)
-	aKind      = rapid.SampledFrom(append(otp.FactorKinds(), otp.FactorBackupCode))
-	aFactor    = rapid.Map(aKind, func(k otp.FactorKind) string { return string(k) })
-	someAMR    = rapid.Map(aKind, otp.FactorKind.AMR)
-	aMask      = rapid.SampledFrom([]string{otp.MaskPhone("+14155550100"), otp.MaskEmail("user@example.com"), otp.MaskPhone("?"), otp.MaskEmail("?")})
-	aReason    = word(otp.Invalid, otp.UnknownApp, otp.UnknownChallenge, otp.ChallengeEnded, otp.RateLimited, otp.AccountLocked, otp.BlockedDestination, otp.NoFactorLeft, otp.Stale, otp.Busy, otp.Internal,
+	aChallenge   = rapid.Map(aUUID, uuid.UUID.String)
+	aChannel     = rapid.SampledFrom([]otp.Channel{otp.SMS, otp.Email})
+	someChannels = rapid.Map(rapid.SliceOfNDistinct(rapid.SampledFrom(otp.Channels()), 1, -1, rapid.ID), func(l []otp.Channel) (names []string) {
+		for _, c := range l {
+			names = append(names, string(c))
+		}
+		return names
+	})
+	aMethod = word(otp.FactorKinds()...)
+	aKind   = rapid.SampledFrom(append(otp.FactorKinds(), otp.FactorBackupCode))
+	aFactor = rapid.Map(aKind, func(k otp.FactorKind) string { return string(k) })
+	someAMR = rapid.Map(aKind, otp.FactorKind.AMR)
+	aMask   = rapid.SampledFrom([]string{otp.MaskPhone("+14155550100"), otp.MaskEmail("user@example.com"), otp.MaskPhone("?"), otp.MaskEmail("?")})
+	aReason = word(otp.Invalid, otp.UnknownApp, otp.UnknownChallenge, otp.ChallengeEnded, otp.RateLimited, otp.AccountLocked, otp.BlockedDestination, otp.NoFactorLeft, otp.Stale, otp.Busy, otp.Internal,
 		otp.ReauthRequired, otp.UnknownFactor, otp.UnknownCeremony, otp.UnknownRecovery, otp.UnknownDevice, otp.WrongCode, otp.NotAllowed, otp.LastFactor, otp.CoolingOff,
 		otp.ApprovalRequired, otp.Conflict, otp.TooMany)
 	aWait     = rapid.Map(rapid.Int64Range(-int64(time.Second), int64(2*time.Hour)), func(d int64) int { return otp.Seconds(time.Duration(d)) })
@@ -57,7 +63,7 @@ func maybe[T any](t *rapid.T, g *rapid.Generator[T], name string) (v T) {
 }
 
 func about(t *rapid.T) About {
-	return About{User: anID.Draw(t, "user"), Session: anID.Draw(t, "session"), Login: anID.Draw(t, "login")}
+	return About{User: anID.Draw(t, "user"), Session: anID.Draw(t, "session"), Login: anID.Draw(t, "login"), Test: rapid.Bool().Draw(t, "test")}
 }
 
 func transaction(t *rapid.T) *otp.Transaction {
@@ -70,7 +76,7 @@ func transaction(t *rapid.T) *otp.Transaction {
 func delivery(t *rapid.T) any {
 	return Delivery{
 		about(t), aChallenge.Draw(t, "challenge"), string(aChannel.Draw(t, "channel")), rapid.SampledFrom([]string{"twilio", "smtp", "simulated"}).Draw(t, "provider"),
-		rapid.IntRange(1, 100).Draw(t, "attempt"), maybe(t, aSentence, "reason"),
+		rapid.IntRange(1, 100).Draw(t, "attempt"), maybe(t, aSentence, "reason"), rapid.Bool().Draw(t, "late"),
 	}
 }
 
@@ -84,9 +90,9 @@ var eventData = map[Name]func(*rapid.T) any{
 	},
 	ChallengeSkipped: func(t *rapid.T) any {
 		if rapid.Bool().Draw(t, "trusted") {
-			return Skipped{about(t), "trusted_device", maybe(t, aChallenge, "device")}
+			return Skipped{anID.Draw(t, "user"), anID.Draw(t, "session"), anID.Draw(t, "login"), "trusted_device", maybe(t, aChallenge, "device")}
 		}
-		return Skipped{about(t), "no_factor", ""}
+		return Skipped{anID.Draw(t, "user"), anID.Draw(t, "session"), anID.Draw(t, "login"), "no_factor", ""}
 	},
 	ChallengeRefused: func(t *rapid.T) any {
 		return Refused{anID.Draw(t, "user"), maybe(t, anID, "session"), maybe(t, anID, "login"), aReason.Draw(t, "reason"), aSentence.Draw(t, "message"), aWait.Draw(t, "retry")}
@@ -151,6 +157,7 @@ var replies = map[string]func(*rapid.T) any{
 			return LoginReply{
 				Outcome: OutcomeIssued, Challenge: aChallenge.Draw(t, "challenge"), Channel: aMethod.Draw(t, "channel"), Factor: aFactor.Draw(t, "factor"),
 				To: maybe(t, aMask, "to"), ExpiresAt: aStamp.Draw(t, "expires"), Digits: maybe(t, aDigits, "digits"), Methods: maybe(t, rapid.SliceOf(aFactor), "methods"),
+				Test: rapid.Bool().Draw(t, "test"),
 			}
 		case OutcomeSkipped:
 			if rapid.Bool().Draw(t, "trusted") {
@@ -176,13 +183,15 @@ var replies = map[string]func(*rapid.T) any{
 				rapid.IntRange(1, 100).Draw(t, "attempt"), string(aChannel.Draw(t, "channel")), maybe(t, aSentence, "provider"), maybe(t, aSentence, "reference"),
 				rapid.OneOf(rapid.SampledFrom([]string{string(otp.DeliveryQueued), string(otp.DeliverySending)}), rapid.Map(anOutcome, func(s otp.DeliveryState) string { return string(s) })).Draw(t, "state"),
 				maybe(t, aSentence, "reason"), aMask.Draw(t, "to"), aStamp.Draw(t, "created"), aStamp.Draw(t, "updated"),
+				rapid.SampledFrom([]string{"", "send", "failover", "fallback"}).Draw(t, "cause"), OptionalTime(maybe(t, aTime, "accepted")),
+				OptionalTime(maybe(t, aTime, "delivered")), OptionalTime(maybe(t, aTime, "abandoned")),
 			}
 		}))
 		return StatusReply{
 			aChallenge.Draw(t, "challenge"), state, reason, anID.Draw(t, "user"), maybe(t, anID, "session"), aMethod.Draw(t, "channel"), maybe(t, aMask, "to"),
-			maybe(t, aDigits, "digits"), maybe(t, rapid.SliceOf(aFactor), "methods"), transaction(t), aStamp.Draw(t, "created"),
+			maybe(t, aDigits, "digits"), maybe(t, rapid.SliceOf(aFactor), "methods"), maybe(t, someChannels, "channels"), transaction(t), aStamp.Draw(t, "created"),
 			aStamp.Draw(t, "expires"), OptionalTime(maybe(t, aTime, "ended")), aCount.Draw(t, "left"), aCount.Draw(t, "sends"), maybe(t, aWait, "resend"),
-			maybe(t, deliveries, "deliveries"),
+			maybe(t, deliveries, "deliveries"), rapid.Bool().Draw(t, "test"),
 		}
 	},
 	"rpc.error": func(t *rapid.T) any {
@@ -264,7 +273,23 @@ func TestWhateverGoWritesIsValid(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) { written(t, k, Encode(draw(t))) })
 		})
 	}
-	checked["work.command"], checked["receipt"] = true, true
+	checked["work.command"], checked["receipt"], checked["report"], checked["timer.due"] = true, true, true, true
+	t.Run("report", func(t *testing.T) {
+		k := kindOfSchema(t, "report")
+		rapid.Check(t, func(t *rapid.T) {
+			written(t, k, Report{
+				"twilio-eu", maybe(t, aSentence, "token"), maybe(t, aSentence, "delivery"), maybe(t, aSentence, "reference"),
+				rapid.SampledFrom([]otp.DeliveryState{otp.DeliveryAccepted, otp.DeliveryDelivered, otp.DeliveryUndelivered, otp.DeliveryFailed}).Draw(t, "state"),
+				maybe(t, aSentence, "code"), maybe(t, aSentence, "reason"), rapid.Bool().Draw(t, "permanent"), aTime.Draw(t, "at").UTC(),
+			}.Encode())
+		})
+	})
+	t.Run("timer.due", func(t *testing.T) {
+		k := kindOfSchema(t, "timer.due")
+		rapid.Check(t, func(t *rapid.T) {
+			written(t, k, Due{aUUID.Draw(t, "challenge"), rapid.IntRange(1, 60).Draw(t, "attempt")}.Encode())
+		})
+	})
 	t.Run("work.command", func(t *testing.T) {
 		k := kindOfSchema(t, "work.command")
 		rapid.Check(t, func(t *rapid.T) {
@@ -276,7 +301,9 @@ func TestWhateverGoWritesIsValid(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			written(t, k, Receipt{
 				aUUID.Draw(t, "challenge"), rapid.IntRange(1, 100).Draw(t, "attempt"), aChannel.Draw(t, "channel"), maybe(t, aSentence, "provider"), anOutcome.Draw(t, "state"),
-				maybe(t, aSentence, "reference"), maybe(t, aSentence, "reason"), aTime.Draw(t, "at").UTC(),
+				maybe(t, aSentence, "reference"), maybe(t, aSentence, "reason"),
+				rapid.SampledFrom([]string{"", ClassAmbiguous, ClassTransient, ClassPermanent, ClassConfiguration, ClassRejected}).Draw(t, "class"),
+				rapid.Bool().Draw(t, "unsure"), aTime.Draw(t, "at").UTC(),
 			}.Encode())
 		})
 	})

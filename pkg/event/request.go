@@ -72,6 +72,7 @@ type LoginReply struct {
 	Message    string   `json:"message,omitzero"`
 	RetryAfter int      `json:"retry_after,omitzero"`
 	Device     string   `json:"device,omitzero"` // of skipped for a trusted device: its token from now on
+	Test       bool     `json:"test,omitzero"`   // of issued to a test destination: nothing is sent, and a fixed code answers it
 }
 
 // Outcomes of a login.
@@ -122,6 +123,7 @@ type StatusReply struct {
 	To           string           `json:"to,omitzero"`     // masked
 	Digits       int              `json:"digits,omitzero"` // that the user types now; 0 where a key is touched
 	Methods      []string         `json:"methods,omitzero"`
+	Channels     []string         `json:"channels,omitzero"` // that the code may be sent over now, or once resend_after is over; none where no sends are left
 	Transaction  *otp.Transaction `json:"transaction,omitzero"`
 	CreatedAt    string           `json:"created_at"`
 	ExpiresAt    string           `json:"expires_at"`
@@ -130,6 +132,7 @@ type StatusReply struct {
 	SendsLeft    int              `json:"sends_left"`
 	ResendAfter  int              `json:"resend_after,omitzero"` // seconds until the next resend, while there are sends left
 	Deliveries   []StatusDelivery `json:"deliveries"`
+	Test         bool             `json:"test,omitzero"` // to a test destination
 }
 
 // StatusDelivery is where one delivery stands.
@@ -143,6 +146,11 @@ type StatusDelivery struct {
 	To        string `json:"to"` // masked
 	CreatedAt string `json:"created_at"`
 	UpdatedAt string `json:"updated_at"`
+
+	Cause       string `json:"cause,omitzero"`        // send, failover (the next provider took over) or fallback (the next channel did)
+	AcceptedAt  string `json:"accepted_at,omitzero"`  // when the provider took it
+	DeliveredAt string `json:"delivered_at,omitzero"` // when the provider said that it had arrived
+	AbandonedAt string `json:"abandoned_at,omitzero"` // when another delivery took its place
 }
 
 // ErrorReply is the answer to a request that could not be carried out.
@@ -224,7 +232,7 @@ func ParseResend(app string, body []byte) (Reference, *otp.Problem) {
 		return Reference{}, p
 	}
 	if c := otp.Channel(r.Channel); c != "" && !c.Valid() {
-		return Reference{}, otp.InvalidField("channel", "must be one of sms, email")
+		return Reference{}, otp.InvalidField("channel", "must be one of sms, voice, whatsapp, email")
 	}
 	return Reference{App: app, Challenge: id, Session: r.Session, Channel: otp.Channel(r.Channel)}, nil
 }

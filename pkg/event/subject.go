@@ -62,6 +62,18 @@ func WorkSubject(c otp.Channel) string { return WorkPrefix + string(c) }
 // ReceiptSubject is where one channel's workers tell what became of a delivery.
 func ReceiptSubject(c otp.Channel) string { return ReceiptPrefix + string(c) }
 
+// ReportSubject is where the gateway passes on what providers say of deliveries.
+const ReportSubject = ReceiptPrefix + "provider"
+
+// Subjects of the stream of timers: one is set below TimerPrefix, and comes back on DueSubject when its time has come.
+const (
+	TimerPrefix = "otpost.timer.set."
+	DueSubject  = "otpost.timer.due"
+)
+
+// TimerSubject is where the timer of a delivery is set.
+func TimerSubject(delivery string) string { return TimerPrefix + delivery }
+
 // AppOf returns the app that an app's subject belongs to; ok is false for any other subject.
 func AppOf(subject string) (app string, ok bool) {
 	rest, ok := strings.CutPrefix(subject, appPrefix)

@@ -79,3 +79,8 @@ func IDTime(id uuid.UUID) time.Time {
 	copy(ms[2:], id[:6])
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))).UTC()
 }
+
+var providerName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+
+// ValidProvider reports whether s can be the name of a provider: 1 to 32 of a-z, 0-9 and "-", beginning with a letter or digit.
+func ValidProvider(s string) bool { return providerName.MatchString(s) }

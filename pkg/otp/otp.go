@@ -7,18 +7,46 @@ package otp
 // A Channel is a way by which a code reaches a person.
 type Channel string
 
-// The channels of this version. A letter takes days: it carries codes of recoveries, never those of challenges.
+// The channels of this version. Three of them reach a phone number. A letter takes days: it carries codes of recoveries, never those of challenges.
 const (
-	SMS    Channel = "sms"
-	Email  Channel = "email"
-	Letter Channel = "letter"
+	SMS      Channel = "sms"
+	Voice    Channel = "voice"
+	WhatsApp Channel = "whatsapp"
+	Email    Channel = "email"
+	Letter   Channel = "letter"
 )
 
+// Channels returns the channels that carry codes of challenges, in the order in which they are listed to people.
+func Channels() []Channel { return []Channel{SMS, Voice, WhatsApp, Email} }
+
 // Valid reports whether c can carry the code of a challenge.
-func (c Channel) Valid() bool { return c == SMS || c == Email }
+func (c Channel) Valid() bool { return c.Phone() || c == Email }
+
+// Phone reports whether c reaches a phone number.
+func (c Channel) Phone() bool { return c == SMS || c == Voice || c == WhatsApp }
 
 // Sendable reports whether c is a channel that otpost can send over, whatever the code is for.
 func (c Channel) Sendable() bool { return c.Valid() || c == Letter }
+
+// Address returns the channel that an address is sealed for: a phone number is one number, however it is reached.
+func (c Channel) Address() Channel {
+	if c.Phone() {
+		return SMS
+	}
+	return c
+}
+
+// Factor returns the kind of factor whose address the channel reaches; empty for a letter.
+func (c Channel) Factor() FactorKind {
+	switch c.Address() {
+	case SMS:
+		return FactorSMS
+	case Email:
+		return FactorEmail
+	default:
+		return ""
+	}
+}
 
 // A FactorKind is something a user proves with. The values are those of the wire.
 type FactorKind string

@@ -19,6 +19,7 @@ type Policy struct {
 	Channels       []FactorKind  // the factors to ask for when neither the login nor the user says, best first
 	NoFactor       NoFactor      // what becomes of a login whose user has nothing to prove with
 	Factors        FactorPolicy  // how users' factors are enrolled, used and recovered
+	Delivery       DeliveryPolicy
 }
 
 // NoFactor is what becomes of a login whose user has no factor and for whom the app vouches for no address.
@@ -35,7 +36,7 @@ func DefaultPolicy() Policy {
 	return Policy{
 		Digits: 6, Life: 5 * time.Minute, Attempts: 5, Sends: 5, Cooldown: 30 * time.Second, OpenChallenges: 3, TOTPSkew: 1,
 		Channels: []FactorKind{FactorWebAuthn, FactorTOTP, FactorYubikey, FactorHOTP, FactorSMS, FactorEmail}, NoFactor: Skip,
-		Factors: DefaultFactorPolicy(),
+		Factors: DefaultFactorPolicy(), Delivery: DefaultDeliveryPolicy(),
 	}
 }
 
@@ -77,6 +78,9 @@ func (p Policy) Check() error {
 	}
 	if p.NoFactor != Skip && p.NoFactor != Refuse {
 		return fmt.Errorf("policy no-factor: must be skip or refuse, not %q", string(p.NoFactor))
+	}
+	if err := p.Delivery.Check(); err != nil {
+		return err
 	}
 	return p.Factors.Check()
 }

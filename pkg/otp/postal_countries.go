@@ -11,6 +11,13 @@ func ValidCountry(s string) bool {
 	return known
 }
 
+// ValidPhoneCountry reports whether s is the code, in capitals, of a country that phone numbers may be in: those of [ValidCountry], and three that have numbers
+// of their own and no official code in ISO 3166-1. Ascension (AC) and Tristan da Cunha (TA) are reserved there at the request of the Universal Postal Union and
+// the ITU; Kosovo (XK) is of the codes that are left to users, and named so by the European Union, banks and makers of phones. No letter is addressed to them.
+func ValidPhoneCountry(s string) bool {
+	return s == "AC" || s == "TA" || s == "XK" || ValidCountry(s)
+}
+
 // countries returns the countries of ISO 3166-1 by alpha-2 code, each with its name as it stands on an envelope: English, capitals, ASCII where
 // the common name has an ASCII form, so that a sorting machine abroad can read it.
 var countries = sync.OnceValue(func() map[string]string {
