@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -68,7 +69,15 @@ var mayPublish = map[string]string{
 	"otpost.work.sms":                                "challenge enrolment operator",
 	"otpost.work.email":                              "challenge enrolment operator",
 	"otpost.work.letter":                             "enrolment operator",
-	"otpost.work.voice":                              "operator",
+	"otpost.work.voice":                              "challenge operator",
+	"otpost.work.whatsapp":                           "challenge operator",
+	"otpost.work.fax":                                "operator",
+	"otpost.timer.set.d-1":                           "challenge operator",
+	"otpost.timer.due":                               "operator", // only the stream brings a timer back
+	"otpost.receipt.voice":                           "sms operator",
+	"otpost.receipt.provider":                        "operator gateway", // what a provider has signed, and nothing else of the gateway's
+	"otpost.app.demo.event.alarm.raised":             "challenge enrolment operator",
+	"otpost.dead.OTPOST_TIMERS":                      "challenge operator",
 	"otpost.receipt.sms":                             "sms operator",
 	"otpost.receipt.email":                           "email operator",
 	"otpost.receipt.letter":                          "operator",
@@ -101,6 +110,10 @@ var mayPublish = map[string]string{
 	"$JS.API.CONSUMER.NAMES.OTPOST_EVENTS":                "operator",
 	"$JS.API.CONSUMER.INFO.OTPOST_LOGINS.challenge":       "challenge operator",
 	"$JS.API.CONSUMER.INFO.OTPOST_WORK.sms":               "sms operator",
+	"$JS.API.CONSUMER.INFO.OTPOST_WORK.voice":             "sms operator",
+	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_WORK.whatsapp":      "sms operator",
+	"$JS.API.CONSUMER.MSG.NEXT.OTPOST_TIMERS.challenge":   "challenge operator",
+	"$JS.ACK.OTPOST_TIMERS.challenge.1.1.1.1.0":           "challenge operator",
 	"$JS.API.CONSUMER.INFO.OTPOST_WORK.email":             "email operator",
 	"$JS.API.CONSUMER.INFO.OTPOST_WORK.letter":            "letter operator",
 	"$JS.API.CONSUMER.INFO.OTPOST_SIGNALS.enrolment":      "enrolment operator",
@@ -260,6 +273,21 @@ func TestEveryGrantWorks(t *testing.T) {
 			t.Errorf("%s reads its stream's state: %v", channel, err)
 		}
 	}
+	for _, channel := range []string{"voice", "whatsapp"} {
+		worker := w.connect("sms")
+		w.publish(challenge, "otpost.work."+channel, "send by "+channel)
+		ack(w.pull(worker, "OTPOST_WORK", channel), "send by "+channel)
+		w.publish(worker, "otpost.receipt."+channel, "sent by "+channel)
+		ack(w.pull(challenge, "OTPOST_RECEIPTS", "challenge"), "sent by "+channel)
+	}
+	w.publish(gateway, "otpost.receipt.provider", "delivered")
+	ack(w.pull(challenge, "OTPOST_RECEIPTS", "challenge"), "delivered")
+	timer := bus.At("otpost.timer.set.d-1", "otpost.timer.due", time.Now().Add(time.Second), []byte("late"))
+	if _, err := w.js(challenge).PublishMsg(t.Context(), &nats.Msg{Subject: timer.Subject, Header: timer.Header, Data: timer.Data}); err != nil {
+		t.Fatal(err)
+	}
+	ack(w.pull(challenge, "OTPOST_TIMERS", "challenge"), "late")
+	w.publish(challenge, "otpost.dead.OTPOST_TIMERS", "poison")
 	w.publish(app, "otpost.app.demo.signal.user.deleted", "forget them")
 	ack(w.pull(enrolment, "OTPOST_SIGNALS", "enrolment"), "forget them")
 	w.publish(gateway, "otpost.app.other.signal.user.deleted", "over HTTP")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,6 +16,15 @@ type Out struct {
 	ID      string // the same whenever the same thing is published: within the stream's window only one is kept
 	Data    []byte
 	Header  nats.Header
+}
+
+// At makes a message that the stream brings at a time: it is kept on one subject and published on the target, of the same stream, once the time has come.
+// The stream must have timers (AllowMsgSchedules). Another on the same subject takes its place.
+func At(subject, target string, at time.Time, data []byte) Out {
+	return Out{Subject: subject, Data: data, Header: nats.Header{
+		jetstream.ScheduleHeader:       {"@at " + at.UTC().Format(time.RFC3339Nano)},
+		jetstream.ScheduleTargetHeader: {target},
+	}}
 }
 
 // Publish hands all messages to their streams and returns when each is acknowledged. On an error some may have been taken: publishing all of

@@ -15,6 +15,7 @@ import (
 
 	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/embedded"
+	"github.com/otpost/otpost/pkg/event"
 )
 
 // patience bounds every wait of these tests for something that must come.
@@ -69,10 +70,18 @@ func newWorld(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "OTPOST_TIMERS", Subjects: []string{event.TimerPrefix + "*", event.DueSubject}, AllowMsgSchedules: true, AllowMsgTTL: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range [][3]string{
 		{"OTPOST_LOGINS", "challenge", ""},
 		{"OTPOST_RECEIPTS", "challenge", ""},
 		{"OTPOST_WORK", "sms", "otpost.work.sms"},
+		{"OTPOST_WORK", "voice", "otpost.work.voice"},
+		{"OTPOST_WORK", "whatsapp", "otpost.work.whatsapp"},
+		{"OTPOST_TIMERS", "challenge", event.DueSubject},
 		{"OTPOST_WORK", "email", "otpost.work.email"},
 		{"OTPOST_WORK", "letter", "otpost.work.letter"},
 		{"OTPOST_SIGNALS", "enrolment", ""},

@@ -18,6 +18,7 @@ const (
 	StreamSignals  = "OTPOST_SIGNALS"
 	StreamWork     = "OTPOST_WORK"
 	StreamReceipts = "OTPOST_RECEIPTS"
+	StreamTimers   = "OTPOST_TIMERS"
 	StreamEvents   = "OTPOST_EVENTS"
 	StreamDead     = "OTPOST_DEAD"
 )
@@ -87,7 +88,10 @@ var consumers = []struct {
 }{
 	{RoleChallenge, StreamLogins, "challenge", ""},
 	{RoleChallenge, StreamReceipts, "challenge", ""},
+	{RoleChallenge, StreamTimers, "challenge", event.DueSubject},
 	{RoleSMS, StreamWork, "sms", "otpost.work.sms"},
+	{RoleSMS, StreamWork, "voice", "otpost.work.voice"},
+	{RoleSMS, StreamWork, "whatsapp", "otpost.work.whatsapp"},
 	{RoleEmail, StreamWork, "email", "otpost.work.email"},
 	{RoleLetter, StreamWork, "letter", "otpost.work.letter"},
 	{RoleEnrolment, StreamSignals, "enrolment", ""},
@@ -123,11 +127,15 @@ func streams(s StreamSettings) []jetstream.StreamConfig {
 	told := queue(StreamSignals, "signals of apps, until they are acted on", names...)
 	told.Duplicates, told.MaxMsgsPerSubject, told.DiscardNewPerSubject = logins.Duplicates, s.PerApp, true
 	told.MaxAge = max(s.WorkMaxAge, s.EventsAge) // a login is worth nothing the next day; that a user was deleted must not be forgotten
+	// The server publishes what waits when its time has come (ADR-51). A stream with timers cannot refuse what does not fit; what it drops the sweeper finds.
+	timers := kept(StreamTimers, "deliveries that wait for a receipt, until their time has come", time.Hour, event.TimerPrefix+"*", event.DueSubject)
+	timers.AllowMsgSchedules, timers.AllowMsgTTL = true, true
 	return []jetstream.StreamConfig{
 		logins,
 		told,
 		queue(StreamWork, "commands to channel workers, until they are carried out", "otpost.work.*"),
 		queue(StreamReceipts, "what became of deliveries, until it is recorded", "otpost.receipt.*"),
+		timers,
 		kept(StreamEvents, "events to apps", s.EventsAge, "otpost.app.*.event.>"),
 		kept(StreamDead, "messages that could not be processed", s.DeadAge, "otpost.dead.>"),
 	}

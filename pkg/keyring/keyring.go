@@ -12,6 +12,7 @@
 //     key of "code", and so cannot derive the code of a login.
 //   - destination-sms, destination-email, destination-letter (AES-256-GCM): seal the addresses that codes go to.
 //   - secret (AES-256-GCM): seals the secrets of factors, and backup codes.
+//   - receipt (AES-256-GCM): seals the name of a delivery into the token that a provider's receipt brings back.
 //   - index (HMAC-SHA256): keyed digests, by which equal things are found without being stored; challenge ids among them.
 //
 // # Rotation
@@ -57,11 +58,12 @@ const (
 	Secret            Keyset = "secret"
 	Index             Keyset = "index"
 	Page              Keyset = "page"
+	Receipt           Keyset = "receipt"
 )
 
 // Keysets lists every keyset.
 func Keysets() []Keyset {
-	return []Keyset{Code, Ceremony, DestinationSMS, DestinationEmail, DestinationLetter, Secret, Index, Page}
+	return []Keyset{Code, Ceremony, DestinationSMS, DestinationEmail, DestinationLetter, Secret, Index, Page, Receipt}
 }
 
 // template returns the kind of key that the keyset is made of, or nil if there is no such keyset.
@@ -69,7 +71,7 @@ func (k Keyset) template() *tinkpb.KeyTemplate {
 	switch k {
 	case Code, Ceremony, Index:
 		return prf.HMACSHA256PRFKeyTemplate()
-	case DestinationSMS, DestinationEmail, DestinationLetter, Secret, Page:
+	case DestinationSMS, DestinationEmail, DestinationLetter, Secret, Page, Receipt:
 		return aead.AES256GCMKeyTemplate()
 	}
 	return nil
@@ -103,14 +105,14 @@ type grant struct {
 //
 // The order matters to rotation: the first role that holds a keyset has its leading copy, and roles that only know the ids come last.
 var grants = []grant{
-	{role: SMS, keys: []Keyset{Code, Ceremony, DestinationSMS}},
-	{role: Email, keys: []Keyset{Code, Ceremony, DestinationEmail}},
+	{role: SMS, keys: []Keyset{Code, Ceremony, DestinationSMS, Receipt}},
+	{role: Email, keys: []Keyset{Code, Ceremony, DestinationEmail, Receipt}},
 	{role: Letter, keys: []Keyset{Ceremony, DestinationLetter}},
 	{role: Verification, keys: []Keyset{Code, Secret, Index}},
 	{role: Enrolment, keys: []Keyset{Ceremony, Secret, Index, DestinationSMS, DestinationEmail, DestinationLetter}},
 	{role: Gateway, keys: []Keyset{Page}},
 	{role: Operator, keys: []Keyset{Secret, Index, DestinationSMS, DestinationEmail, DestinationLetter, Page}},
-	{role: Challenge, keys: []Keyset{Index, DestinationSMS, DestinationEmail}, infos: []Keyset{Code}},
+	{role: Challenge, keys: []Keyset{Index, DestinationSMS, DestinationEmail, Receipt}, infos: []Keyset{Code}},
 }
 
 // Roles lists every role that holds keys.

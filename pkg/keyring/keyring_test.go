@@ -58,14 +58,15 @@ func TestInitWritesPrivateFilesPerRole(t *testing.T) {
 	dir := initialised(t)
 	want := []string{
 		"challenge/code.info.json", "challenge/destination-email.json", "challenge/destination-sms.json", "challenge/index.json",
-		"email/ceremony.json", "email/code.json", "email/destination-email.json",
+		"challenge/receipt.json",
+		"email/ceremony.json", "email/code.json", "email/destination-email.json", "email/receipt.json",
 		"enrolment/ceremony.json", "enrolment/destination-email.json", "enrolment/destination-letter.json", "enrolment/destination-sms.json",
 		"enrolment/index.json", "enrolment/secret.json",
 		"gateway/page.json",
 		"letter/ceremony.json", "letter/destination-letter.json",
 		"operator/destination-email.json", "operator/destination-letter.json", "operator/destination-sms.json", "operator/index.json", "operator/page.json",
 		"operator/secret.json",
-		"sms/ceremony.json", "sms/code.json", "sms/destination-sms.json",
+		"sms/ceremony.json", "sms/code.json", "sms/destination-sms.json", "sms/receipt.json",
 		"verification/code.json", "verification/index.json", "verification/secret.json",
 	}
 	var got []string
