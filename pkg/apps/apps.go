@@ -37,7 +37,7 @@ func (c *Cache) Run(ctx context.Context) error {
 	tick := time.NewTicker(Fresh * 2 / 3)
 	defer tick.Stop()
 	for {
-		if err := c.refresh(ctx); err != nil && ctx.Err() == nil {
+		if err := c.Load(ctx); err != nil && ctx.Err() == nil {
 			c.log.Warn("reading the apps failed, going on with what is known", "error", err)
 		}
 		select {
@@ -48,7 +48,8 @@ func (c *Cache) Run(ctx context.Context) error {
 	}
 }
 
-func (c *Cache) refresh(ctx context.Context) error {
+// Load reads all apps. Who uses Known loads them before.
+func (c *Cache) Load(ctx context.Context) error {
 	list, err := c.store.List(ctx)
 	if err != nil {
 		return err
@@ -88,6 +89,14 @@ func (c *Cache) Get(ctx context.Context, name string) (postgres.App, error) {
 		c.absent[name] = c.now()
 	}
 	return a, err
+}
+
+// Known returns an app by its number, if it is known without asking the database.
+func (c *Cache) Known(id int) (postgres.App, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	a, ok := c.byID[id]
+	return a, ok
 }
 
 // ByID returns an app by its number, or postgres.ErrNoApp. Any other error says that the database could not be asked.

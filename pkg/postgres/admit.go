@@ -37,6 +37,7 @@ type Factor struct {
 type OpenChallenge struct {
 	ID             uuid.UUID
 	Session, Login string
+	Test           bool // to a test destination
 }
 
 // UserState is what a decision about a login rests on.
@@ -50,6 +51,9 @@ type UserState struct {
 	Locale      string
 	Open        []OpenChallenge // oldest first
 	Device      uuid.UUID       // the trusted device whose token came with the login; zero for none
+
+	Ledger  *Ledger                                             // of what Admission.Limits named
+	Blocked func(prefix string) (until time.Time, blocked bool) // by the guard against pumping; nil for nothing
 }
 
 // An Admission asks for one login to be decided.
@@ -59,6 +63,10 @@ type Admission struct {
 	About     uuid.UUID // keyed digest of user and session
 	Challenge uuid.UUID // the id that a challenge of this login would have
 	Token     *DeviceToken
+
+	// Limits names all that a decision about the login may count in; nil for nothing. It is called after the user was read and before any login of the batch
+	// is decided.
+	Limits func(u UserState) []Limit
 }
 
 // A NewChallenge is a challenge to be stored.
@@ -77,6 +85,15 @@ type NewChallenge struct {
 	Attempts, Sends int // the most of each
 	NextSendAt      time.Time
 	ExpiresAt       time.Time
+
+	Channel     otp.Channel // that the first message goes over; empty where none does
+	Country     string      // of the phone number, ISO 3166-1 alpha-2
+	Provider    string      // of the first message; empty for whichever the channel's worker has
+	Cost        int64       // of the first message, in millionths of the operator's currency
+	AndroidHash string      // of the Android app that is to find the code in a short message
+	IPKey       uuid.UUID   // what further sends are counted by, of the login's address; zero for none
+	Test        bool        // to a test destination: nothing is sent
+	TestCode    []byte      // of a test: what the fixed code is compared with
 }
 
 // A Decision is what becomes of a login.
@@ -87,6 +104,7 @@ type Decision struct {
 	Challenge  *NewChallenge // of issued
 	Supersede  int           // how many of the user's oldest open challenges give way
 	Trusted    bool          // it is UserState.Device that lets the login pass
+	Charge     []Limit       // what the first message counts in
 }
 
 // Admitted is a login as the database now holds it.
@@ -100,6 +118,7 @@ type Admitted struct {
 	Deferred   bool            // another process was deciding a login with the same id: ask again
 	Renewed    bool            // Admission.Token.Next serves from now on; never of a repeat
 	Stolen     []Device        // all of the user's, revoked because the login's token had been replaced long before
+	Raised     []Raised        // alarms that the decision has raised
 }
 
 // Admit decides a batch of logins in one transaction. decide is called once for each login that was not decided before, in the order of the batch; of two
@@ -141,7 +160,7 @@ func (s *Challenges) Admit(ctx context.Context, now time.Time, batch []Admission
 		for i, a := range batch { // repeats inside the batch
 			if j, ok := first[loginKey{a.AppID, a.Key}]; ok && j != i {
 				out[i] = out[j]
-				out[i].Repeat, out[i].Superseded, out[i].Renewed, out[i].Stolen = true, nil, false, nil
+				out[i].Repeat, out[i].Superseded, out[i].Renewed, out[i].Stolen, out[i].Raised = true, nil, false, nil, nil
 				if a.About != batch[j].About {
 					out[i] = Admitted{Conflict: true}
 				}
@@ -149,7 +168,7 @@ func (s *Challenges) Admit(ctx context.Context, now time.Time, batch []Admission
 		}
 		events = events[:0]
 		for _, i := range fresh {
-			if out[i].Deferred {
+			if out[i].Deferred && len(out[i].Raised) == 0 {
 				continue
 			}
 			told, err := tell(i, out[i])
@@ -197,12 +216,29 @@ func decideFresh(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admiss
 	if err != nil {
 		return err
 	}
+	devices := make(map[int]uuid.UUID, len(fresh))
 	for _, i := range fresh {
+		devices[i] = desk.look(i, batch[i].Account, batch[i].Token)
+	}
+	state := func(i int) UserState {
 		a := batch[i]
 		u := states[a.Account]
-		u.Budget, u.Open, u.Device = accounts[a.Account], open[a.Account], desk.look(i, a.Account, a.Token)
+		u.Budget, u.Open, u.Device = accounts[a.Account], open[a.Account], devices[i]
+		return u
+	}
+	ledger, err := ledgerFor(ctx, tx, now, batch, fresh, open, state)
+	if err != nil {
+		return err
+	}
+	for _, i := range fresh {
+		a := batch[i]
+		u := state(i)
+		u.Ledger = ledger
 		d := decide(i, u)
-		out[i] = Admitted{Decision: d, ID: a.Challenge, At: now}
+		if d.Challenge != nil {
+			ledger.Count(d.Charge)
+		}
+		out[i] = Admitted{Decision: d, ID: a.Challenge, At: now, Raised: ledger.takeRaised()}
 		if d.Trusted {
 			out[i].Renewed = desk.use(i, a.Token)
 		}
@@ -212,7 +248,9 @@ func decideFresh(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admiss
 		mine := open[a.Account]
 		n := min(max(d.Supersede, 0), len(mine))
 		out[i].Superseded = mine[:n:n]
-		open[a.Account] = append(mine[n:len(mine):len(mine)], OpenChallenge{ID: a.Challenge, Session: d.Challenge.Session, Login: d.Challenge.Login})
+		open[a.Account] = append(mine[n:len(mine):len(mine)], OpenChallenge{
+			ID: a.Challenge, Session: d.Challenge.Session, Login: d.Challenge.Login, Test: d.Challenge.Test,
+		})
 	}
 	won, err := insertLogins(ctx, tx, now, batch, fresh, out)
 	if err != nil {
@@ -225,12 +263,45 @@ func decideFresh(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admiss
 			continue
 		}
 		// The same event id, for another user, is being decided elsewhere. Its challenge is not ours to make.
-		out[i] = Admitted{Deferred: true}
+		if out[i].Challenge != nil {
+			ledger.uncount(out[i].Charge)
+		}
+		out[i] = Admitted{Deferred: true, Raised: out[i].Raised}
+	}
+	if err := ledger.close(ctx, tx); err != nil {
+		return err
 	}
 	if err := storeChallenges(ctx, tx, now, batch, kept, out); err != nil {
 		return err
 	}
 	return desk.close(ctx, tx, kept, func(i int, stolen []Device) { out[i].Stolen = stolen })
+}
+
+// ledgerFor takes the counters that the fresh logins may count in. Who sends a code again holds the challenge before it counts; so challenges that may be
+// ended here are taken before the counters are.
+func ledgerFor(ctx context.Context, tx *sqlx.Tx, now time.Time, batch []Admission, fresh []int, open map[Account][]OpenChallenge,
+	state func(i int) UserState,
+) (*Ledger, error) {
+	var limits []Limit
+	var mayEnd []uuid.UUID
+	for _, i := range fresh {
+		if batch[i].Limits == nil {
+			continue
+		}
+		limits = append(limits, batch[i].Limits(state(i))...)
+		for _, o := range open[batch[i].Account] {
+			mayEnd = append(mayEnd, o.ID)
+		}
+	}
+	if unbounded(limits) {
+		return nil, nil
+	}
+	if len(mayEnd) > 0 {
+		if _, err := tx.ExecContext(ctx, query("challenges_lock"), pq.Array(mayEnd)); err != nil {
+			return nil, fmt.Errorf("lock challenges: %w", err)
+		}
+	}
+	return openLedger(ctx, tx, now, limits)
 }
 
 // A knownLogin was decided before.

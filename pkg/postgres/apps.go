@@ -46,12 +46,17 @@ type appRow struct {
 	Channels        pq.StringArray `db:"channels"`
 	NoFactor        string         `db:"no_factor"`
 	FactorPolicy    []byte         `db:"factor_policy"`
+	DeliveryPolicy  []byte         `db:"delivery_policy"`
 	CreatedAt       time.Time      `db:"created_at"`
 	UpdatedAt       time.Time      `db:"updated_at"`
 }
 
 func (r appRow) app() (App, error) {
 	factors, err := otp.ParseFactorPolicy(r.FactorPolicy)
+	if err != nil {
+		return App{}, fmt.Errorf("app %s: %w", r.Name, err)
+	}
+	sending, err := otp.ParseDeliveryPolicy(r.DeliveryPolicy)
 	if err != nil {
 		return App{}, fmt.Errorf("app %s: %w", r.Name, err)
 	}
@@ -64,7 +69,7 @@ func (r appRow) app() (App, error) {
 		Policy: otp.Policy{
 			Digits: r.Digits, Life: time.Duration(r.LifeSeconds) * time.Second, Attempts: r.Attempts, Sends: r.Sends,
 			Cooldown: time.Duration(r.CooldownSeconds) * time.Second, OpenChallenges: r.OpenChallenges, TOTPSkew: r.TOTPSkew,
-			Channels: channels, NoFactor: otp.NoFactor(r.NoFactor), Factors: factors,
+			Channels: channels, NoFactor: otp.NoFactor(r.NoFactor), Factors: factors, Delivery: sending,
 		},
 	}, nil
 }
@@ -75,9 +80,13 @@ func (a App) values() []any {
 	if err != nil {
 		panic("postgres: a checked policy does not encode: " + err.Error())
 	}
+	sending, err := p.Delivery.Encode()
+	if err != nil {
+		panic("postgres: a checked policy does not encode: " + err.Error())
+	}
 	return []any{
 		a.Name, a.DisplayName, a.Origin, a.Locale, p.Digits, int(p.Life / time.Second), p.Attempts, p.Sends, int(p.Cooldown / time.Second),
-		p.OpenChallenges, p.TOTPSkew, texts(p.Channels), string(p.NoFactor), string(factors),
+		p.OpenChallenges, p.TOTPSkew, texts(p.Channels), string(p.NoFactor), string(factors), string(sending),
 	}
 }
 

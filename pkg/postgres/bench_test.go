@@ -92,6 +92,25 @@ func (b *bench) issued(user, id string, change ...func(*postgres.NewChallenge)) 
 	return out[0].ID
 }
 
+// resend asks for one more send, over the provider p.
+func (b *bench) resend(c postgres.Challenge, ch otp.Channel, cooldown time.Duration) (postgres.Resend, error) {
+	return b.challenges.Resend(b.Context(), b.clock.Now(), c, ch, cooldown, func(postgres.Tx, postgres.Challenge) (postgres.NewDelivery, error) {
+		return postgres.NewDelivery{Provider: "p"}, nil
+	})
+}
+
+// record writes receipts that nothing follows.
+func (b *bench) record(now time.Time, receipts []postgres.Receipt) ([]postgres.Recorded, error) {
+	out, _, err := b.challenges.Record(b.Context(), now, receipts, never, noWay)
+	return out, err
+}
+
+func never(postgres.Recorded) time.Time { return time.Time{} }
+
+func noWay(_ postgres.Tx, all []postgres.Failing) ([]postgres.NewDelivery, error) {
+	return make([]postgres.NewDelivery, len(all)), nil
+}
+
 func (b *bench) status(id uuid.UUID) postgres.Challenge {
 	b.Helper()
 	c, err := b.challenges.Status(b.Context(), b.app.ID, id)

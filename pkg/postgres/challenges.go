@@ -41,13 +41,27 @@ type Challenge struct {
 	NextSendAt     time.Time
 	CreatedAt      time.Time
 	ExpiresAt      time.Time
-	EndedAt        time.Time // zero while open
+	EndedAt        time.Time   // zero while open
+	Channel        otp.Channel // of the last send; empty where nothing was sent, and for a challenge of an older version
+	LastDelivery   int         // the number of its last delivery; 0 for none
+	AndroidHash    string      // of the Android app that is to find the code in a short message
+	Country        string      // of the phone number, ISO 3166-1 alpha-2
+	Test           bool        // to a test destination: nothing is ever sent
+	IPKey          uuid.UUID   // what further sends are counted by, of the login's address; zero for none
 	Deliveries     []Delivery
+}
+
+// SendChannel returns the channel of the last send, or the factor's own; ok is false for a factor that needs none.
+func (c Challenge) SendChannel() (ch otp.Channel, ok bool) {
+	if c.Channel != "" && c.Channel.Factor() == c.Factor {
+		return c.Channel, true
+	}
+	return c.Factor.Channel()
 }
 
 // Destination returns the sealed address and its mask for a channel; ok is false where the challenge has none.
 func (c Challenge) Destination(ch otp.Channel) (sealed []byte, mask string, ok bool) {
-	switch ch {
+	switch ch.Address() {
 	case otp.SMS:
 		return c.ToSMS, c.MaskSMS, len(c.ToSMS) > 0
 	case otp.Email:
@@ -69,7 +83,23 @@ type Delivery struct {
 	Unsure    int
 	CreatedAt time.Time
 	UpdatedAt time.Time
+
+	Country     string
+	Cause       string    // send, failover or fallback
+	Class       string    // of a failure
+	Cost        int64     // millionths of the operator's currency
+	DueAt       time.Time // when it is given up unless it is said to be delivered; zero for never, and once that was judged
+	AbandonedAt time.Time // when another took its place; zero for none
+	AcceptedAt  time.Time // zero while it was not
+	DeliveredAt time.Time
 }
+
+// Causes of a delivery.
+const (
+	CauseSend     = "send"     // the login's, or the user asked for it
+	CauseFailover = "failover" // the next provider of the route
+	CauseFallback = "fallback" // the next channel
+)
 
 type challengeRow struct {
 	ID          uuid.UUID      `db:"id"`
@@ -98,6 +128,13 @@ type challengeRow struct {
 	CreatedAt   time.Time      `db:"created_at"`
 	ExpiresAt   time.Time      `db:"expires_at"`
 	EndedAt     sql.NullTime   `db:"ended_at"`
+	Channel     string         `db:"channel"`
+	Deliveries  int            `db:"deliveries"`
+	AndroidHash string         `db:"android_hash"`
+	Country     string         `db:"country"`
+	Test        bool           `db:"test"`
+	TestCode    []byte         `db:"test_code"`
+	IPKey       uuid.NullUUID  `db:"ip_key"`
 }
 
 func (r challengeRow) challenge() Challenge {
@@ -106,7 +143,8 @@ func (r challengeRow) challenge() Challenge {
 		KeyID: uint32(r.KeyID), Digits: r.Digits, Transaction: transaction(r.Amount, r.Payee), Locale: r.Locale, ToSMS: r.ToSMS, MaskSMS: r.MaskSMS,
 		ToEmail: r.ToEmail, MaskEmail: r.MaskEmail, Methods: r.Methods, State: otp.State(r.State), Attempts: r.Attempts,
 		MaxAttempts: r.MaxAttempts, Sends: r.Sends, MaxSends: r.MaxSends, NextSendAt: r.NextSendAt, CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt,
-		EndedAt: nullTime(r.EndedAt),
+		EndedAt: nullTime(r.EndedAt), Channel: otp.Channel(r.Channel), LastDelivery: max(r.Deliveries, r.Sends), AndroidHash: r.AndroidHash,
+		Country: r.Country, Test: r.Test, IPKey: r.IPKey.UUID,
 	}
 }
 
@@ -158,7 +196,7 @@ func (s *Challenges) Status(ctx context.Context, appID int, id uuid.UUID) (Chall
 	}
 	c := row.challenge()
 	var err error
-	c.Deliveries, err = s.deliveries(ctx, id)
+	c.Deliveries, err = deliveriesOf(ctx, s.db.x, id)
 	return c, err
 }
 
@@ -172,23 +210,30 @@ func (s *Challenges) Standing(ctx context.Context, appID int, id uuid.UUID) (Cha
 	if !ok || c.AppID != appID {
 		return Challenge{}, ErrNoChallenge
 	}
-	c.Deliveries, err = s.deliveries(ctx, id)
+	c.Deliveries, err = deliveriesOf(ctx, s.db.x, id)
 	return c, err
 }
 
-func (s *Challenges) deliveries(ctx context.Context, id uuid.UUID) ([]Delivery, error) {
+func deliveriesOf(ctx context.Context, q sqlx.QueryerContext, id uuid.UUID) ([]Delivery, error) {
+	found, err := deliveriesOfEach(ctx, q, []uuid.UUID{id})
+	return found[id], err
+}
+
+// deliveriesOfEach returns the deliveries of each challenge, in the order of their numbers.
+func deliveriesOfEach(ctx context.Context, q sqlx.QueryerContext, ids []uuid.UUID) (map[uuid.UUID][]Delivery, error) {
 	var rows []deliveryRow
-	if err := s.db.x.SelectContext(ctx, &rows, query("deliveries_of"), id); err != nil {
+	if err := sqlx.SelectContext(ctx, q, &rows, query("deliveries_of"), pq.Array(ids)); err != nil {
 		return nil, fmt.Errorf("read deliveries: %w", err)
 	}
-	out := make([]Delivery, len(rows))
-	for i, r := range rows {
-		out[i] = r.delivery()
+	out := make(map[uuid.UUID][]Delivery, len(ids))
+	for _, r := range rows {
+		out[r.Challenge] = append(out[r.Challenge], r.delivery())
 	}
 	return out, nil
 }
 
 type deliveryRow struct {
+	Challenge uuid.UUID `db:"challenge_id"`
 	Attempt   int       `db:"attempt"`
 	Channel   string    `db:"channel"`
 	State     string    `db:"state"`
@@ -200,41 +245,73 @@ type deliveryRow struct {
 	Unsure    int       `db:"unsure"`
 	CreatedAt time.Time `db:"created_at"`
 	UpdatedAt time.Time `db:"updated_at"`
+
+	Country     string       `db:"country"`
+	Cause       string       `db:"cause"`
+	Class       string       `db:"class"`
+	Cost        int64        `db:"cost"`
+	DueAt       sql.NullTime `db:"due_at"`
+	AbandonedAt sql.NullTime `db:"abandoned_at"`
+	AcceptedAt  sql.NullTime `db:"accepted_at"`
+	DeliveredAt sql.NullTime `db:"delivered_at"`
 }
 
 func (r deliveryRow) delivery() Delivery {
 	return Delivery{
 		Number: r.Attempt, Channel: otp.Channel(r.Channel), State: otp.DeliveryState(r.State), Mask: r.Mask, Provider: r.Provider,
 		Reference: r.Reference, Reason: r.Reason, Tries: r.Tries, Unsure: r.Unsure, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		Country: r.Country, Cause: r.Cause, Class: r.Class, Cost: r.Cost, DueAt: nullTime(r.DueAt), AbandonedAt: nullTime(r.AbandonedAt),
+		AcceptedAt: nullTime(r.AcceptedAt), DeliveredAt: nullTime(r.DeliveredAt),
 	}
 }
 
 // A Resend is one more send that was granted.
 type Resend struct {
-	Number    int // of the new delivery
+	NewDelivery
 	SendsLeft int
 }
 
 // Resend grants one more send of an open challenge over a channel and stores its delivery, or says why not: ErrNoChallenge for an unknown id, app or
-// session, otherwise an *otp.Problem.
-func (s *Challenges) Resend(ctx context.Context, now time.Time, c Challenge, ch otp.Channel, cooldown time.Duration) (Resend, error) {
+// session, otherwise an *otp.Problem. next says by which provider it goes, of the challenge as it stands, and may refuse it.
+func (s *Challenges) Resend(ctx context.Context, now time.Time, c Challenge, ch otp.Channel, cooldown time.Duration,
+	next func(tx Tx, c Challenge) (NewDelivery, error),
+) (Resend, error) {
 	_, mask, ok := c.Destination(ch)
 	if !ok {
 		return Resend{}, otp.InvalidField("channel", "is not one that this challenge has an address for")
 	}
 	var r Resend
 	err := s.db.tx(ctx, "resend", func(tx *sqlx.Tx) error {
-		err := tx.GetContext(ctx, &r.Number, query("challenge_resend"), c.ID, c.AppID, c.Session, now, cooldown.Seconds(), string(ch))
+		r = Resend{}
+		var got struct {
+			Sends      int `db:"sends"`
+			Deliveries int `db:"deliveries"`
+		}
+		err := tx.GetContext(ctx, &got, query("challenge_resend"), c.ID, c.AppID, c.Session, now, cooldown.Seconds(), string(ch.Factor()), string(ch))
 		if missing(err) {
 			return whyNot(ctx, tx, c.ID, c.AppID, c.Session, now)
 		}
 		if err != nil {
 			return err
 		}
-		r.SendsLeft = c.MaxSends - r.Number
-		_, err = tx.ExecContext(ctx, query("deliveries_insert"), pq.Array([]uuid.UUID{c.ID}), pq.Int64Array{int64(r.Number)},
-			pq.StringArray{string(ch)}, pq.StringArray{mask}, now)
-		return err
+		if got.Deliveries > MaxDeliveries {
+			return &otp.Problem{Reason: otp.RateLimited, Message: "this challenge has no sends left"}
+		}
+		if c.Deliveries, err = deliveriesOf(ctx, tx, c.ID); err != nil {
+			return err
+		}
+		if r.NewDelivery, err = next(Tx{tx}, c); err != nil {
+			return err
+		}
+		if c.Test {
+			r.Provider, r.Cost = TestProvider, 0
+		}
+		r.SendsLeft = c.MaxSends - got.Sends
+		r.Challenge, r.Number, r.Channel, r.Mask, r.Cause = c.ID, got.Deliveries, ch, mask, CauseSend
+		if err := addDeliveries(ctx, tx, now, []NewDelivery{r.NewDelivery}); err != nil || !c.Test {
+			return err
+		}
+		return deliverTests(ctx, tx, now, []string{c.ID.String()})
 	})
 	return r, err
 }

@@ -19,7 +19,7 @@ func TestResendPutsWhatWasAskedForFirst(t *testing.T) {
 	b := newBench(t)
 	id := b.issued("u", "a", func(c *postgres.NewChallenge) { c.Methods = []string{"totp", "email", "backup_code"} })
 	b.clock.Advance(cooldown)
-	if _, err := b.challenges.Resend(t.Context(), b.clock.Now(), b.detail(id), otp.Email, cooldown); err != nil {
+	if _, err := b.resend(b.detail(id), otp.Email, cooldown); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.status(id).Methods; !slices.Equal(got, []string{"sms", "totp", "backup_code"}) {
@@ -48,7 +48,7 @@ func TestResendRules(t *testing.T) {
 	id := b.issued("u", "a")
 	c := b.detail(id)
 	resend := func(c postgres.Challenge, ch otp.Channel) (postgres.Resend, error) {
-		return b.challenges.Resend(t.Context(), b.clock.Now(), c, ch, cooldown)
+		return b.resend(c, ch, cooldown)
 	}
 	_, err := resend(c, otp.SMS)
 	if p, ok := errors.AsType[*otp.Problem](err); !ok || p.Reason != otp.RateLimited || p.RetryAfter != cooldown {
@@ -72,7 +72,7 @@ func TestResendRules(t *testing.T) {
 		t.Errorf("a channel without an address: %v", err)
 	}
 	r, err := resend(c, otp.Email)
-	if err != nil || r != (postgres.Resend{Number: 2, SendsLeft: 1}) {
+	if err != nil || r.Number != 2 || r.SendsLeft != 1 || r.Provider != "p" {
 		t.Errorf("the second send: %+v, %v", r, err)
 	}
 	got := b.status(id)
@@ -90,7 +90,7 @@ func TestResendRules(t *testing.T) {
 		t.Errorf("a millisecond too soon: %v", err)
 	}
 	b.clock.Advance(time.Millisecond)
-	if r, err := resend(c, otp.SMS); err != nil || r != (postgres.Resend{Number: 3, SendsLeft: 0}) {
+	if r, err := resend(c, otp.SMS); err != nil || r.Number != 3 || r.SendsLeft != 0 {
 		t.Errorf("the third send: %+v, %v", r, err)
 	}
 	b.clock.Advance(cooldown)
@@ -109,7 +109,7 @@ func TestManyResendsAtOnceGiveOne(t *testing.T) {
 	b.clock.Advance(cooldown)
 	var granted atomic.Int64
 	atOnce(30, func(int) { // more than there are connections
-		switch _, err := b.challenges.Resend(t.Context(), b.clock.Now(), c, otp.SMS, cooldown); reason(err) {
+		switch _, err := b.resend(c, otp.SMS, cooldown); reason(err) {
 		case "":
 			granted.Add(1)
 		case otp.RateLimited:

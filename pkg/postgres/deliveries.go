@@ -42,8 +42,10 @@ type DeliveryOutcome struct {
 	Provider  string
 	Reference string // the provider's own id
 	Reason    string
+	Class     string    // of a failure: what may be done about it, as package event names it
 	At        time.Time // when it was recorded
 	Tries     int       // of the claim that it came of, or NoClaim
+	App       string    // whose challenge it is of, for the counts; empty for what is not counted
 }
 
 // NoClaim stands for the number of a claim where an outcome needed none.
@@ -95,6 +97,7 @@ func (s *Deliveries) explain(ctx context.Context, now time.Time, lease time.Dura
 		Provider  string       `db:"provider"`
 		Reference string       `db:"reference"`
 		Reason    string       `db:"reason"`
+		Class     string       `db:"class"`
 		UpdatedAt time.Time    `db:"updated_at"`
 		ClaimedAt sql.NullTime `db:"claimed_at"`
 		Unsure    int          `db:"unsure"`
@@ -110,7 +113,7 @@ func (s *Deliveries) explain(ctx context.Context, now time.Time, lease time.Dura
 			c.Lease = max(0, r.ClaimedAt.Time.Add(lease).Sub(now))
 		}
 		k := DeliveryKey{r.ID, r.Attempt}
-		c.Outcome = DeliveryOutcome{DeliveryKey: k, State: c.State, Provider: r.Provider, Reference: r.Reference, Reason: r.Reason, At: r.UpdatedAt}
+		c.Outcome = DeliveryOutcome{DeliveryKey: k, State: c.State, Provider: r.Provider, Reference: r.Reference, Reason: r.Reason, Class: r.Class, At: r.UpdatedAt}
 		found[k] = c
 	}
 	for _, i := range rest {
@@ -124,12 +127,13 @@ func (s *Deliveries) Finish(ctx context.Context, now time.Time, outcomes []Deliv
 	n := len(outcomes)
 	ids, numbers, states := make(pq.StringArray, n), make(pq.Int64Array, n), make(pq.StringArray, n)
 	providers, references, reasons := make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
-	tries := make(pq.Int64Array, n)
+	tries, classes, apps := make(pq.Int64Array, n), make(pq.StringArray, n), make(pq.StringArray, n)
 	for i, o := range outcomes {
 		ids[i], numbers[i], states[i] = o.Challenge.String(), int64(o.Number), string(o.State)
 		providers[i], references[i], reasons[i], tries[i] = o.Provider, o.Reference, o.Reason, int64(o.Tries)
+		classes[i], apps[i] = o.Class, o.App
 	}
-	if _, err := s.db.x.ExecContext(ctx, query("deliveries_finish"), ids, numbers, states, providers, references, reasons, tries, now); err != nil {
+	if _, err := s.db.x.ExecContext(ctx, query("deliveries_finish"), ids, numbers, states, providers, references, reasons, tries, now, classes, apps); err != nil {
 		return fmt.Errorf("record outcomes: %w", err)
 	}
 	return nil

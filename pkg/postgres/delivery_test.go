@@ -129,7 +129,7 @@ func TestReceiptsOnlyEverKnowBetter(t *testing.T) {
 			batch = append(batch, postgres.Receipt{Challenge: id, Number: 1, State: s, Provider: "p", Reason: "r"})
 		}
 		for range 2 { // the same again is answered alike
-			recorded, err := b.challenges.Record(t.Context(), b.clock.Now(), batch)
+			recorded, err := b.record(b.clock.Now(), batch)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -149,7 +149,7 @@ func TestReceiptsOnlyEverKnowBetter(t *testing.T) {
 			}
 		}
 	}
-	recorded, err := b.challenges.Record(t.Context(), b.clock.Now(), []postgres.Receipt{{Challenge: uuid.New(), Number: 1, State: "failed"}})
+	recorded, err := b.record(b.clock.Now(), []postgres.Receipt{{Challenge: uuid.New(), Number: 1, State: "failed"}})
 	if err != nil || recorded[0].Known {
 		t.Errorf("of no delivery: %+v, %v", recorded, err)
 	}
@@ -160,12 +160,12 @@ func TestAChallengeIsUndeliverableWhenNothingIsUnderWay(t *testing.T) {
 	for _, other := range []otp.DeliveryState{"queued", "sending", "accepted", "delivered", "unconfirmed", "failed", "undelivered", "expired"} {
 		c := b.detail(b.issued(string(other), string(other)))
 		b.clock.Advance(cooldown)
-		if _, err := b.challenges.Resend(t.Context(), b.clock.Now(), c, otp.Email, cooldown); err != nil {
+		if _, err := b.resend(c, otp.Email, cooldown); err != nil {
 			t.Fatal(err)
 		}
 		b.delivery(c.ID, 2, other)
 		receipt := []postgres.Receipt{{Challenge: c.ID, Number: 1, State: otp.DeliveryFailed, Provider: "p"}}
-		recorded, err := b.challenges.Record(t.Context(), b.clock.Now(), receipt)
+		recorded, err := b.record(b.clock.Now(), receipt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -193,7 +193,7 @@ func TestReceiptsAndEndsAtOnceDoNotDeadlock(t *testing.T) {
 		for i := 0; i < n; i += 10 {
 			var err error
 			if g%2 == 0 {
-				_, err = b.challenges.Record(t.Context(), late, receipts[i:i+10])
+				_, err = b.record(late, receipts[i:i+10])
 			} else {
 				_, err = b.challenges.Expire(t.Context(), late, b.since(), 10, func(e postgres.Ended) postgres.OutboxEvent { return event("expired", e.ID) })
 			}
@@ -268,7 +268,7 @@ func TestPendingAreTheDeliveriesWithoutAnOutcome(t *testing.T) {
 	b := newBench(t)
 	c := b.detail(b.issued("u", "a"))
 	b.clock.Advance(cooldown)
-	if _, err := b.challenges.Resend(t.Context(), b.clock.Now(), c, otp.Email, cooldown); err != nil {
+	if _, err := b.resend(c, otp.Email, cooldown); err != nil {
 		t.Fatal(err)
 	}
 	b.issued("w", "not asked for")
@@ -310,7 +310,7 @@ func TestAChallengeStaysOpenWhileAnotherWayIsLeft(t *testing.T) {
 		"only the channel that failed anew": {func(c *postgres.NewChallenge) { c.Methods = []string{"sms"} }, otp.Undeliverable},
 	} {
 		id := b.issued(name, name, c.change)
-		recorded, err := b.challenges.Record(t.Context(), b.clock.Now(), []postgres.Receipt{{Challenge: id, Number: 1, State: otp.DeliveryFailed, Provider: "p"}})
+		recorded, err := b.record(b.clock.Now(), []postgres.Receipt{{Challenge: id, Number: 1, State: otp.DeliveryFailed, Provider: "p"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -321,7 +321,7 @@ func TestAChallengeStaysOpenWhileAnotherWayIsLeft(t *testing.T) {
 	for _, kind := range []otp.FactorKind{otp.FactorTOTP, otp.FactorHOTP, otp.FactorWebAuthn, otp.FactorYubikey} {
 		id := b.issued(string(kind), string(kind))
 		b.db.Exec(t, "UPDATE challenges SET factor = $2, methods = '{}' WHERE id = $1", id, string(kind))
-		if r, err := b.challenges.Record(t.Context(), b.clock.Now(), []postgres.Receipt{{Challenge: id, Number: 1, State: otp.DeliveryFailed}}); err != nil || r[0].Challenge != otp.Open {
+		if r, err := b.record(b.clock.Now(), []postgres.Receipt{{Challenge: id, Number: 1, State: otp.DeliveryFailed}}); err != nil || r[0].Challenge != otp.Open {
 			t.Errorf("of a %s challenge: %+v, %v", kind, r, err)
 		}
 	}

@@ -200,6 +200,7 @@ func voidChallenges(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Acc
 		ID      uuid.UUID `db:"id"`
 		Session string    `db:"session"`
 		Login   string    `db:"login"`
+		Test    bool      `db:"test"`
 	}
 	if err := tx.SelectContext(ctx, &rows, query("challenges_void"), apps, names, now, oldestOpen(now), newestOpen(now), kept); err != nil {
 		return nil, fmt.Errorf("void challenges: %w", err)
@@ -208,7 +209,7 @@ func voidChallenges(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Acc
 	ids := make([]uuid.UUID, len(rows))
 	for i, r := range rows {
 		k := Account{r.AppID, r.User}
-		ids[i], out[k] = r.ID, append(out[k], OpenChallenge{ID: r.ID, Session: r.Session, Login: r.Login})
+		ids[i], out[k] = r.ID, append(out[k], OpenChallenge{ID: r.ID, Session: r.Session, Login: r.Login, Test: r.Test})
 	}
 	return out, withdraw(ctx, tx, now, ids, string(otp.Cancelled))
 }

@@ -1,7 +1,9 @@
 package postgres_test
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +23,10 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 	for role, cases := range map[string]struct{ denied, allowed []string }{
 		"challenge": {
 			denied: []string{
+				"INSERT INTO limits (key, day_n) VALUES (gen_random_uuid(), -1)", "DELETE FROM destinations", "UPDATE destinations SET kind = 'safe'", "UPDATE challenges SET test = true", "UPDATE challenges SET ip_key = NULL",
+				"INSERT INTO routes (app_id) VALUES (0)", "UPDATE routes SET providers = '{p}'", "DELETE FROM routes", "UPDATE providers SET costs = '{}'", "DELETE FROM providers",
+				"INSERT INTO conversions (challenge_id, at) VALUES (gen_random_uuid(), now())", "UPDATE stray_receipts SET why = 'late'", "SELECT * FROM app_templates", "UPDATE app_senders SET sender = ''",
+				"UPDATE deliveries SET cause = 'send'", "UPDATE deliveries SET country = ''", "UPDATE challenges SET country = ''", "UPDATE challenges SET android_hash = ''", "UPDATE apps SET delivery_policy = '{}'",
 				"UPDATE challenges SET attempts = 0", "UPDATE challenges SET nonce = nonce", "UPDATE challenges SET expires_at = expires_at",
 				"UPDATE challenges SET max_attempts = 10", "UPDATE challenges SET last_result = 'verified'", "DELETE FROM challenges",
 				"UPDATE accounts SET failures = 0", "UPDATE accounts SET locked_at = NULL", "INSERT INTO accounts (app_id, user_id, failures, touched_at) VALUES (1, 'x', 0, now())",
@@ -40,6 +46,8 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 				"SELECT * FROM goose_db_version", "DROP TABLE " + partition, "SELECT * FROM " + partition, "CREATE TABLE mine ()",
 			},
 			allowed: []string{
+				"SELECT * FROM providers", "SELECT * FROM routes", "SELECT * FROM app_senders", "SELECT * FROM delivery_stats", "SELECT * FROM stray_receipts", "DELETE FROM stray_receipts",
+				"SELECT * FROM conversions FOR UPDATE SKIP LOCKED", "DELETE FROM conversions", "UPDATE deliveries SET class = '', due_at = NULL, abandoned_at = NULL", "UPDATE challenges SET channel = 'voice'",
 				"SELECT * FROM apps", "SELECT nonce, to_sms FROM challenges", "SELECT failures FROM accounts", "SELECT sealed, public_id, alone_after FROM factors",
 				"SELECT epoch, activated_at, preferred, fallbacks FROM users", "UPDATE users SET epoch = epoch + 1", "SELECT * FROM devices", "SELECT * FROM device_tokens",
 				"UPDATE devices SET last_used_at = now()", "UPDATE device_tokens SET replaced_at = now()", "SELECT app_id, user_id, used_at FROM backup_codes",
@@ -47,6 +55,11 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 		},
 		"sms": {
 			denied: []string{
+				"SELECT * FROM limits", "SELECT * FROM destinations",
+				"SELECT * FROM routes", "INSERT INTO routes (app_id) VALUES (0)", "SELECT * FROM stray_receipts", "SELECT * FROM conversions", "SELECT delivered FROM delivery_stats",
+				"UPDATE delivery_stats SET verified = 0", "UPDATE delivery_stats SET late = 0", "INSERT INTO delivery_stats (verified) VALUES (1)", "UPDATE deliveries SET cost = 0", "UPDATE deliveries SET cause = 'send'",
+				"UPDATE deliveries SET due_at = NULL", "UPDATE deliveries SET abandoned_at = NULL", "UPDATE deliveries SET delivered_at = now()", "SELECT due_at FROM deliveries",
+				"DELETE FROM providers", "SELECT origin FROM apps",
 				"SELECT id FROM challenges", "SELECT nonce FROM challenges", "UPDATE challenges SET state = 'verified'", "SELECT * FROM accounts",
 				"SELECT * FROM factors", "SELECT * FROM logins", "SELECT * FROM outbox", "SELECT * FROM apps", "SELECT mask FROM deliveries",
 				"UPDATE deliveries SET channel = 'sms'", "UPDATE deliveries SET swept = 0", "DELETE FROM deliveries", "SELECT * FROM " + partition,
@@ -57,10 +70,13 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 				"SELECT * FROM app_keys", "SELECT * FROM page_sessions", "SELECT * FROM page_results", "SELECT * FROM webhooks", "SELECT * FROM desk_sessions",
 				"INSERT INTO audit (action) VALUES ('x')", "SELECT otpost_erase_user(1, 'u')",
 			},
-			allowed: []string{"SELECT challenge_id, attempt, channel, state FROM deliveries", "UPDATE deliveries SET updated_at = now()"},
+			allowed: []string{"UPDATE deliveries SET class = '', accepted_at = NULL", "SELECT challenge_id, attempt, channel, state FROM deliveries", "UPDATE deliveries SET updated_at = now()"},
 		},
 		"verification": {
 			denied: []string{
+				"SELECT * FROM limits", "SELECT * FROM destinations", "SELECT ip_key FROM challenges", "UPDATE challenges SET test_code = NULL",
+				"SELECT * FROM conversions", "DELETE FROM conversions", "SELECT * FROM delivery_stats", "UPDATE delivery_stats SET verified = 1", "SELECT * FROM routes", "SELECT * FROM providers",
+				"SELECT * FROM stray_receipts", "SELECT country FROM challenges",
 				"SELECT to_sms FROM challenges", "SELECT to_email FROM challenges", "SELECT locale FROM challenges", "SELECT * FROM challenges",
 				"UPDATE challenges SET max_attempts = 10", "UPDATE challenges SET expires_at = expires_at", "UPDATE challenges SET nonce = nonce",
 				"INSERT INTO challenges (id) SELECT gen_random_uuid()", "DELETE FROM challenges", "SELECT * FROM deliveries", "SELECT * FROM logins",
@@ -77,6 +93,7 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 				"INSERT INTO outbox (id, subject, payload, role, created_at) VALUES ('f', 'otpost.app.demo.event.x', '', 'otpost_challenge', now())",
 			},
 			allowed: []string{
+				"INSERT INTO conversions (challenge_id, at) VALUES (gen_random_uuid(), now())",
 				"SELECT nonce, key_id FROM challenges", "SELECT sealed, last_step FROM factors", "UPDATE accounts SET failures = 1", "SELECT * FROM outbox",
 				"UPDATE factors SET sign_count = 1, credential = NULL WHERE false", "UPDATE backup_codes SET used_at = now()", "SELECT digest, used_at FROM backup_codes",
 				"DELETE FROM webauthn_sessions", "UPDATE users SET epoch = epoch + 1", "UPDATE devices SET revoked_at = now(), revoke_reason = 'stolen'",
@@ -84,6 +101,9 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 		},
 		"operator": {
 			denied: []string{
+				"SELECT * FROM limits", "SELECT test_code FROM challenges",
+				"INSERT INTO providers (name) VALUES ('mine')", "UPDATE providers SET costs = '{}'", "UPDATE delivery_stats SET verified = 0", "DELETE FROM stray_receipts", "SELECT * FROM conversions",
+				"SELECT android_hash FROM challenges",
 				"SELECT nonce FROM challenges", "SELECT key_id FROM challenges", "SELECT to_sms FROM challenges", "SELECT to_email FROM challenges",
 				"SELECT * FROM challenges", "UPDATE challenges SET state = 'verified'", "UPDATE deliveries SET state = 'queued'", "SELECT * FROM logins",
 				"SELECT * FROM outbox", "DELETE FROM apps", "DELETE FROM accounts", "INSERT INTO accounts (app_id, user_id, touched_at) VALUES (1, 'x', now())",
@@ -97,6 +117,8 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 				"UPDATE app_keys SET digest = digest", "UPDATE app_keys SET app_id = 1", "UPDATE webhooks SET app_id = 1", "UPDATE webhooks SET url = ''", "UPDATE webhooks SET private = true",
 			},
 			allowed: []string{
+				"SELECT * FROM providers", "DELETE FROM providers", "UPDATE routes SET policy = 'order'", "DELETE FROM routes", "SELECT * FROM delivery_stats", "SELECT * FROM stray_receipts",
+				"SELECT channel, deliveries, country FROM challenges", "DELETE FROM app_templates", "DELETE FROM app_senders",
 				"SELECT * FROM app_keys", "UPDATE app_keys SET revoked_at = now()", "SELECT * FROM app_pages", "DELETE FROM app_pages", "SELECT * FROM webhooks", "DELETE FROM webhooks",
 				"SELECT * FROM webhook_events", "UPDATE webhook_events SET state = 'pending', tries = 0", "DELETE FROM webhook_events",
 				"SELECT id, state, mask_sms FROM challenges", "SELECT * FROM deliveries", "SELECT * FROM factors", "SELECT * FROM accounts",
@@ -107,6 +129,10 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 		},
 		"enrolment": {
 			denied: []string{
+				"DELETE FROM limits", "SELECT test_code FROM challenges", "DELETE FROM destinations",
+				"DELETE FROM prefix_counts", "DELETE FROM prefix_ranges", "UPDATE prefix_counts SET slot = now()", "UPDATE prefix_ranges SET app_id = 1",
+				"DELETE FROM prefix_blocks", "UPDATE prefix_blocks SET until = now()", "INSERT INTO prefix_blocks (app_id) VALUES (1)",
+				"UPDATE routes SET policy = 'order'", "DELETE FROM providers", "SELECT * FROM delivery_stats", "SELECT * FROM stray_receipts", "SELECT * FROM conversions", "UPDATE deliveries SET abandoned_at = NULL",
 				"SELECT nonce FROM challenges", "SELECT key_id FROM challenges", "SELECT digits FROM challenges", "SELECT to_sms FROM challenges", "SELECT to_email FROM challenges",
 				"SELECT mask_sms FROM challenges", "SELECT amount FROM challenges", "SELECT last_request FROM challenges", "SELECT attempts FROM challenges",
 				"UPDATE challenges SET expires_at = expires_at", "UPDATE challenges SET last_factor = 'totp'", "DELETE FROM challenges", "INSERT INTO challenges (id) SELECT gen_random_uuid()",
@@ -124,6 +150,8 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 				"SELECT otpost_ensure_partitions(now(), 2)", "SELECT otpost_drop_partitions(now() - interval '2 days')", "SELECT * FROM " + partition, "CREATE TABLE mine ()",
 			},
 			allowed: []string{
+				"SELECT * FROM providers", "SELECT * FROM routes", "SELECT * FROM app_senders",
+				"SELECT * FROM prefix_ranges FOR UPDATE", "UPDATE prefix_counts SET verified = verified + 1", "UPDATE prefix_blocks SET stopped = stopped",
 				"SELECT id, session, login, state, expires_at, ended_at, last_factor FROM challenges", "SELECT * FROM apps", "UPDATE accounts SET failures = 1", "UPDATE factors SET state = 'suspended'",
 				"SELECT * FROM users FOR UPDATE", "SELECT * FROM ceremonies FOR UPDATE", "SELECT * FROM recoveries FOR UPDATE", "SELECT * FROM recovery_codes FOR UPDATE",
 				"SELECT * FROM contacts", "SELECT * FROM messages", "SELECT * FROM notices FOR UPDATE SKIP LOCKED", "DELETE FROM notices", "SELECT * FROM hardware_tokens FOR UPDATE",
@@ -137,6 +165,8 @@ func TestEachRoleMayDoItsWorkAndNoMore(t *testing.T) {
 		},
 		"gateway": {
 			denied: []string{
+				"UPDATE deliveries SET state = 'delivered'", "SELECT * FROM providers", "SELECT * FROM routes", "SELECT * FROM stray_receipts", "INSERT INTO stray_receipts (why) VALUES ('late')",
+				"SELECT * FROM delivery_stats", "SELECT * FROM conversions", "SELECT * FROM app_templates", "SELECT * FROM app_senders",
 				"SELECT id FROM challenges", "UPDATE challenges SET state = 'verified'", "SELECT * FROM logins", "SELECT * FROM deliveries", "SELECT * FROM " + partition,
 				"SELECT * FROM accounts", "UPDATE accounts SET failures = 0", "SELECT * FROM factors", "SELECT id FROM factors", "SELECT * FROM users", "SELECT epoch FROM users",
 				"SELECT * FROM backup_codes", "SELECT * FROM devices", "SELECT * FROM device_tokens", "INSERT INTO devices (label) VALUES ('')", "SELECT * FROM ceremonies",
@@ -301,5 +331,37 @@ func TestAChannelSeesItsOwnDeliveriesOnly(t *testing.T) {
 		if s := b.status(k.Challenge).Deliveries[0].State; s != otp.DeliverySending {
 			t.Errorf("delivery %d is %s: the other channel's worker ended it", i, s)
 		}
+	}
+}
+
+// A channel's worker enters its own providers and changes nobody else's: by another's name it could draw that one's traffic or spoil its costs.
+func TestAChannelRegistersItsOwnProvidersOnly(t *testing.T) {
+	b := newBench(t)
+	row := func(ch otp.Channel, kind string) []postgres.ProviderRow {
+		return []postgres.ProviderRow{{Channel: ch, Name: "p", Kind: kind, Receipts: true, Costs: map[string]int64{"": 7, "US": 3}}}
+	}
+	for role, may := range map[string][]otp.Channel{
+		"sms": {otp.SMS, otp.Voice, otp.WhatsApp}, "email": {otp.Email}, "letter": nil, "challenge": nil, "gateway": nil, "operator": nil,
+	} {
+		for _, ch := range []otp.Channel{otp.SMS, otp.Voice, otp.WhatsApp, otp.Email} {
+			for range 2 { // the second meets what is there
+				err := postgres.NewRoutes(b.db.Role(role)).Register(t.Context(), b.clock.Now(), row(ch, role))
+				if (err == nil) != slices.Contains(may, ch) {
+					t.Errorf("%s registers for %s: %v", role, ch, err)
+				}
+			}
+		}
+	}
+	known, err := postgres.NewRoutes(b.db.Role("challenge")).Providers(t.Context())
+	if err != nil || len(known) != 4 {
+		t.Fatalf("registered are %+v, %v", known, err)
+	}
+	for _, p := range known {
+		if want := map[otp.Channel]string{otp.Email: "email"}[p.Channel]; p.Kind != cmp.Or(want, "sms") || p.Cost("US") != 3 || p.Cost("CZ") != 7 || !p.Receipts {
+			t.Errorf("registered is %+v", p)
+		}
+	}
+	if affected(t, b.db.SQL("sms"), "UPDATE providers SET costs = '{}' WHERE channel = 'email'") != 0 {
+		t.Error("sms changes the providers of email")
 	}
 }

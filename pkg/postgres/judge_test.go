@@ -308,7 +308,7 @@ func TestJudgingBesideAllOtherEnds(t *testing.T) {
 			case 0, 1:
 				_, err = b.verifications.Judge(t.Context(), now, part, whose, newCounter(now, g < 5))
 			case 2, 3:
-				_, err = b.challenges.Record(t.Context(), now, told)
+				_, err = b.record(now, told)
 			default:
 				_, err = b.challenges.Expire(t.Context(), late, now.Add(-time.Hour), 3, func(e postgres.Ended) postgres.OutboxEvent { return event("expired", e.ID) })
 				for _, id := range part[:5] {

@@ -65,6 +65,14 @@ func TestConstraintsRefuseBadRows(t *testing.T) {
 	b := newBench(t)
 	id := b.issued("u", "good")
 	for _, c := range []struct{ constraint, statement string }{
+		{"destinations_kind_known", "INSERT INTO destinations (app_id, digest, kind, address, mask, created_at) SELECT id, gen_random_uuid(), 'other', 'phone', '', now() FROM apps"},
+		{"destinations_address_known", "INSERT INTO destinations (app_id, digest, kind, address, mask, created_at) SELECT id, gen_random_uuid(), 'safe', 'letter', '', now() FROM apps"},
+		{"destinations_code_of_test", "INSERT INTO destinations (app_id, digest, kind, address, mask, created_at) SELECT id, gen_random_uuid(), 'test', 'phone', '', now() FROM apps"},
+		{"destinations_digest_whole", "INSERT INTO destinations (app_id, digest, kind, address, mask, code_digest, created_at) SELECT id, gen_random_uuid(), 'test', 'phone', '', 'short', now() FROM apps"},
+		{"limits_counts_whole", "INSERT INTO limits (key, day, day_n) VALUES (gen_random_uuid(), 0, -1)"},
+		{"challenges_test_code_whole", "UPDATE challenges SET test = true"},
+		{"challenges_test_code_whole", "UPDATE challenges SET test = true, test_code = 'short'"},
+		{"challenges_android_hash_form", "UPDATE challenges SET android_hash = 'FA+9qCX9VS'"},
 		{"apps_name_form", "UPDATE apps SET name = 'Shop'"},
 		{"apps_name_form", "UPDATE apps SET name = repeat('a', 65)"},
 		{"apps_name_taken", "INSERT INTO apps OVERRIDING SYSTEM VALUE SELECT -1, a.name, a.display_name, a.origin, a.locale, a.digits, a.life_seconds, a.attempts, a.sends, a.cooldown_seconds, a.open_challenges, a.totp_skew, a.channels, a.no_factor FROM apps a"},
@@ -113,7 +121,24 @@ func TestConstraintsRefuseBadRows(t *testing.T) {
 		{"deliveries_channel_known", "UPDATE deliveries SET channel = 'fax'"},
 		{"deliveries_state_known", "UPDATE deliveries SET state = 'lost'"},
 		{"deliveries_attempt_bound", "UPDATE deliveries SET attempt = 0"},
-		{"deliveries_attempt_bound", "UPDATE deliveries SET attempt = 11"},
+		{"deliveries_attempt_bound", "UPDATE deliveries SET attempt = 61"},
+		{"deliveries_cause_known", "UPDATE deliveries SET cause = 'whim'"},
+		{"deliveries_class_known", "UPDATE deliveries SET class = 'bad'"},
+		{"challenges_channel_known", "UPDATE challenges SET channel = 'letter'"},
+		{"challenges_android_hash_form", "UPDATE challenges SET android_hash = 'short'"},
+		{"challenges_test_code_whole", "UPDATE challenges SET test = true"},
+		{"apps_delivery_policy_object", "UPDATE apps SET delivery_policy = '[]'"},
+		{"providers_channel_known", providerRow("fax", "p", "{}")},
+		{"providers_name_form", providerRow("sms", "Twilio EU", "{}")},
+		{"providers_costs_prices", providerRow("sms", "p", "[]")},
+		{"routes_channel_known", routeRow("channel = 'letter'")},
+		{"routes_country_form", routeRow("country = 'us'")},
+		{"routes_policy_known", routeRow("policy = 'best'")},
+		{"routes_providers_some", routeRow("providers = '{}'")},
+		{"routes_weights_whole", routeRow("weights = '{1,2}'")},
+		{"routes_timeout_bounds", routeRow("receipt_timeout = 4")},
+		{"routes_timeout_bounds", routeRow("receipt_timeout = 301")},
+		{"stray_receipts_why_known", "INSERT INTO stray_receipts (at, why, provider, state, digest) VALUES (now(), 'odd', 'p', 'delivered', '')"},
 		{"deliveries_unsure_once", "UPDATE deliveries SET unsure = 2"},
 		{"deliveries_claim_has_time", "UPDATE deliveries SET state = 'sending'"},
 		{"outbox_subject_of_app", outboxRow("otpost.login.demo")},
@@ -136,6 +161,21 @@ func TestConstraintsRefuseBadRows(t *testing.T) {
 // outboxRow inserts an event under a subject.
 func outboxRow(subject string) string {
 	return "INSERT INTO outbox (id, subject, payload, created_at) VALUES ('e', '" + subject + "', '', now())"
+}
+
+// providerRow inserts a provider.
+func providerRow(channel, name, costs string) string {
+	return "INSERT INTO providers (channel, name, kind, position, receipts, costs, seen_at) VALUES ('" + channel + "', '" + name + "', 'twilio', 0, true, '" +
+		costs + "', now())"
+}
+
+// routeRow inserts a good route with one column changed.
+func routeRow(change string) string {
+	columns := map[string]string{"channel": "'sms'", "country": "'US'", "policy": "'order'", "providers": "'{p}'", "weights": "NULL", "receipt_timeout": "5"}
+	name, value, _ := strings.Cut(change, " = ")
+	columns[name] = value
+	return "INSERT INTO routes (app_id, channel, country, policy, providers, weights, receipt_timeout, updated_at) VALUES (0, " + columns["channel"] + ", " +
+		columns["country"] + ", " + columns["policy"] + ", " + columns["providers"] + ", " + columns["weights"] + ", " + columns["receipt_timeout"] + ", now())"
 }
 
 // factorRow inserts a good TOTP factor with some columns changed.

@@ -29,7 +29,8 @@ type Message struct {
 	Nonce     []byte        `db:"nonce"`
 	KeyID     sql.NullInt64 `db:"key_id"`
 	Digits    sql.NullInt64 `db:"digits"`
-	Notice    []byte        `db:"notice"` // JSON
+	Notice    []byte        `db:"notice"`     // JSON
+	CreatedAt time.Time     `db:"created_at"` // of one that was read alone
 	ExpiresAt time.Time     `db:"expires_at"`
 }
 
@@ -127,9 +128,11 @@ func (a *Act) Notify(n otp.Notice, detail []byte) error {
 
 // A Recipient is where a notice goes.
 type Recipient struct {
-	Channel string `db:"channel"`
-	Sealed  []byte `db:"sealed"`
-	Mask    string `db:"mask"`
+	Channel string    `db:"channel"`
+	Sealed  []byte    `db:"sealed"`
+	Mask    string    `db:"mask"`
+	Message uuid.UUID `db:"-"` // the id of the message to it
+	Limits  []Limit   `db:"-"` // what that counts in
 }
 
 // A Mailing is a notice in the making: to whom it may go, and in what language.
@@ -137,47 +140,80 @@ type Mailing struct {
 	Notice
 	Locale string
 	To     []Recipient
-	Lately map[string]int // notices that the user was sent since the time given to WriteNotices, by channel
+	Lately map[string]int       // notices that the user was sent since the time given to WriteNotices, by channel
+	Permit func(Recipient) bool // whether the limits let a message go to a recipient, which is counted then
 }
 
-// WriteNotices takes up to limit notices that wait, lets compose make the messages of each, and stores those. A notice is taken once, by whichever worker
-// comes first; one that cannot be composed or stored is given to failed and gone: it must not stand in the way of the others. taken is how many there were.
-func (s *Enrolments) WriteNotices(ctx context.Context, now, since time.Time, limit int, compose func(Mailing) ([]Message, error),
-	failed func(Notice, error),
-) (out []Message, taken int, err error) {
+// A Mailer makes the messages of notices.
+type Mailer struct {
+	// Address leaves out recipients that must not be written to, and gives those that stay what a message to them counts in and its id. An error leaves
+	// all notices to the next round.
+	Address func(*Mailing) error
+	// Compose makes the messages of a notice. It asks the mailing's Permit for each.
+	Compose func(Mailing) ([]Message, error)
+	Alarm   func(Raised) OutboxEvent         // makes the event of an alarm, which is left in the outbox
+	Refused func(Notice, Recipient, Verdict) // hears of a message that the limits have refused
+	Failed  func(Notice, error)              // hears of a notice that could not be composed or stored
+}
+
+// WriteNotices takes up to limit notices that wait, lets the mailer make the messages of each, and stores those. A notice is taken once, by whichever worker
+// comes first; one that fails is gone: it must not stand in the way of the others. taken is how many there were. All of them are charged in one ledger.
+func (s *Enrolments) WriteNotices(ctx context.Context, now, since time.Time, limit int, by Mailer) (out []Message, taken int, err error) {
 	err = s.db.tx(ctx, "write notices", func(tx *sqlx.Tx) error {
-		out, taken = nil, 0
-		var rows []struct {
-			ID     uuid.UUID `db:"id"`
-			AppID  int       `db:"app_id"`
-			User   string    `db:"user_id"`
-			Notice string    `db:"notice"`
-			Detail []byte    `db:"detail"`
-			At     time.Time `db:"at"`
-			Locale string    `db:"locale"`
+		mailings, err := takeNotices(ctx, tx, limit, by)
+		if err != nil {
+			return err
 		}
-		if err := tx.SelectContext(ctx, &rows, query("notices_take"), limit); err != nil {
-			return fmt.Errorf("take notices: %w", err)
+		var limits []Limit
+		for _, m := range mailings {
+			for _, r := range m.To {
+				limits = append(limits, r.Limits...)
+			}
 		}
-		taken = len(rows)
-		for _, r := range rows {
-			m := Mailing{Locale: r.Locale, Notice: Notice{
-				ID: r.ID, Who: Account{AppID: r.AppID, User: r.User}, Notice: otp.Notice(r.Notice), Detail: r.Detail, At: r.At,
-			}}
+		ledger, err := openLedger(ctx, tx, now, limits)
+		if err != nil {
+			return err
+		}
+		out, taken = nil, len(mailings)
+		for _, m := range mailings {
 			if _, err := tx.ExecContext(ctx, query("notice_try")); err != nil {
 				return fmt.Errorf("write notice: %w", err)
 			}
-			messages, err := mail(ctx, tx, now, since, m, compose)
+			var counted [][]Limit
+			m.Permit = func(r Recipient) bool {
+				v := ledger.Judge(r.Limits)
+				if v.Refused() {
+					if v.Limit.Warn > 0 {
+						ledger.Reached(v.Limit)
+					}
+					by.Refused(m.Notice, r, v)
+					return false
+				}
+				ledger.Count(r.Limits)
+				counted = append(counted, r.Limits)
+				return true
+			}
+			messages, err := mail(ctx, tx, now, since, m, by.Compose)
 			if err != nil {
 				if _, undone := tx.ExecContext(ctx, query("notice_undo")); undone != nil {
 					return fmt.Errorf("write notice: %w", undone) // it was not the notice: all of them wait for the next round
 				}
-				failed(m.Notice, err)
+				for _, limits := range counted {
+					ledger.uncount(limits)
+				}
+				by.Failed(m.Notice, err)
 				continue
 			}
 			out = append(out, messages...)
 		}
-		return nil
+		if err := ledger.close(ctx, tx); err != nil {
+			return err
+		}
+		var alarms []OutboxEvent
+		for _, r := range ledger.takeRaised() {
+			alarms = append(alarms, by.Alarm(r))
+		}
+		return insertOutbox(ctx, tx, now, alarms)
 	})
 	if err != nil {
 		return nil, 0, err
@@ -185,11 +221,38 @@ func (s *Enrolments) WriteNotices(ctx context.Context, now, since time.Time, lim
 	return out, taken, nil
 }
 
+// takeNotices takes notices that wait, and finds out to whom each may go.
+func takeNotices(ctx context.Context, tx *sqlx.Tx, limit int, by Mailer) ([]Mailing, error) {
+	var rows []struct {
+		ID     uuid.UUID `db:"id"`
+		AppID  int       `db:"app_id"`
+		User   string    `db:"user_id"`
+		Notice string    `db:"notice"`
+		Detail []byte    `db:"detail"`
+		At     time.Time `db:"at"`
+		Locale string    `db:"locale"`
+	}
+	if err := tx.SelectContext(ctx, &rows, query("notices_take"), limit); err != nil {
+		return nil, fmt.Errorf("take notices: %w", err)
+	}
+	out := make([]Mailing, len(rows))
+	for i, r := range rows {
+		m := Mailing{Locale: r.Locale, Notice: Notice{
+			ID: r.ID, Who: Account{AppID: r.AppID, User: r.User}, Notice: otp.Notice(r.Notice), Detail: r.Detail, At: r.At,
+		}}
+		if err := tx.SelectContext(ctx, &m.To, query("recipients"), m.Who.AppID, m.Who.User, m.At); err != nil {
+			return nil, fmt.Errorf("find recipients: %w", err)
+		}
+		if err := by.Address(&m); err != nil {
+			return nil, fmt.Errorf("find recipients: %w", err)
+		}
+		out[i] = m
+	}
+	return out, nil
+}
+
 // mail makes and stores the messages of one notice.
 func mail(ctx context.Context, tx *sqlx.Tx, now, since time.Time, m Mailing, compose func(Mailing) ([]Message, error)) ([]Message, error) {
-	if err := tx.SelectContext(ctx, &m.To, query("recipients"), m.Who.AppID, m.Who.User, m.At); err != nil {
-		return nil, fmt.Errorf("find recipients: %w", err)
-	}
 	var counts []struct {
 		Channel string `db:"channel"`
 		N       int    `db:"n"`
@@ -216,7 +279,8 @@ func mail(ctx context.Context, tx *sqlx.Tx, now, since time.Time, m Mailing, com
 // An Unsent message has a delivery without an outcome.
 type Unsent struct {
 	Message
-	Number int `db:"attempt"`
+	Number  int `db:"attempt"`
+	Earlier int `db:"-"` // messages that said the same before this one did, as far as is known
 }
 
 // Unsent returns up to limit deliveries of messages that have had no outcome for longer than grace, doubled each time that they were found. What nobody

@@ -5,7 +5,8 @@
 //
 // Rows are locked in one order everywhere, accounts first, so that batches of different workers wait for each other and never deadlock:
 // accounts by (app, user), then users, then logins by key, then challenges by id, then deliveries, then ceremonies and recoveries, then factors,
-// backup codes and devices. Whatever concerns a user's factors takes the account's row first, in every role.
+// backup codes and devices, then limits by key, all of a transaction in one statement. Admit takes limits before it stores its logins: nobody who has stored
+// any waits for limits. Whatever concerns a user's factors takes the account's row first, in every role.
 package postgres
 
 import (
@@ -81,6 +82,9 @@ func (d *DB) tx(ctx context.Context, what string, fn func(*sqlx.Tx) error) error
 		}
 	}
 }
+
+// A Tx is a transaction that a callback of a store takes part in: it serves to call further methods of the store within it.
+type Tx struct{ tx *sqlx.Tx }
 
 // deadlock is the SQLSTATE of a transaction that was ended so that another could go on.
 const deadlock = "40P01"

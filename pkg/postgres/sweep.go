@@ -17,6 +17,7 @@ type Ended struct {
 	App            string // its name
 	User           string
 	Session, Login string
+	Test           bool // to a test destination
 }
 
 // Expire ends up to limit challenges of logins after since whose time is over and writes the events that event makes to the outbox.
@@ -28,6 +29,7 @@ func (s *Challenges) Expire(ctx context.Context, now, since time.Time, limit int
 			User    string    `db:"user_id"`
 			Session string    `db:"session"`
 			Login   string    `db:"login"`
+			Test    bool      `db:"test"`
 		}
 		if err := tx.SelectContext(ctx, &rows, query("challenges_expire"), now, limit, floorID(since), newestOpen(now)); err != nil {
 			return err

@@ -112,6 +112,7 @@ func openChallenges(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Acc
 		ID      uuid.UUID `db:"id"`
 		Session string    `db:"session"`
 		Login   string    `db:"login"`
+		Test    bool      `db:"test"`
 	}
 	if err := tx.SelectContext(ctx, &rows, query("challenges_open_of_users"), apps, names, now, oldestOpen(now), newestOpen(now)); err != nil {
 		return nil, fmt.Errorf("read open challenges: %w", err)
@@ -124,7 +125,7 @@ func openChallenges(ctx context.Context, tx *sqlx.Tx, now time.Time, users []Acc
 		}
 		seen[r.ID] = true
 		k := Account{r.AppID, r.User}
-		out[k] = append(out[k], OpenChallenge{ID: r.ID, Session: r.Session, Login: r.Login})
+		out[k] = append(out[k], OpenChallenge{ID: r.ID, Session: r.Session, Login: r.Login, Test: r.Test})
 	}
 	return out, nil
 }

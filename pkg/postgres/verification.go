@@ -25,6 +25,7 @@ type Answerable struct {
 	LastRequest uuid.UUID // digest of the idempotency id of the last request that was judged; zero for none
 	LastResult  string
 	LastFactor  string
+	TestCode    []byte // of a challenge to a test destination: what its fixed code is compared with
 }
 
 // A Case is all that an answer is judged on. The account and the challenge are locked while it is.
@@ -168,7 +169,9 @@ func answerables(ctx context.Context, q sqlx.QueryerContext, statement string, i
 	}
 	out := make(map[uuid.UUID]Answerable, len(rows))
 	for _, r := range rows {
-		out[r.ID] = Answerable{Challenge: r.challenge(), LastRequest: r.LastRequest.UUID, LastResult: r.LastResult.String, LastFactor: r.LastFactor.String}
+		out[r.ID] = Answerable{
+			Challenge: r.challenge(), LastRequest: r.LastRequest.UUID, LastResult: r.LastResult.String, LastFactor: r.LastFactor.String, TestCode: r.TestCode,
+		}
 	}
 	return out, nil
 }

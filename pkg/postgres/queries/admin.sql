@@ -6,31 +6,31 @@ SELECT to_regclass('app_keys') IS NOT NULL
 
 -- name: app_create
 INSERT INTO apps (name, display_name, origin, locale, digits, life_seconds, attempts, sends, cooldown_seconds, open_challenges, totp_skew,
-                  channels, no_factor, factor_policy)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                  channels, no_factor, factor_policy, delivery_policy)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 RETURNING id
 
 -- name: app_update
 UPDATE apps
 SET display_name = $2, origin = $3, locale = $4, digits = $5, life_seconds = $6, attempts = $7, sends = $8, cooldown_seconds = $9,
-    open_challenges = $10, totp_skew = $11, channels = $12, no_factor = $13, factor_policy = $14, updated_at = now()
+    open_challenges = $10, totp_skew = $11, channels = $12, no_factor = $13, factor_policy = $14, delivery_policy = $15, updated_at = now()
 WHERE name = $1
 
 -- name: app_list
 SELECT id, name, display_name, origin, locale, digits, life_seconds, attempts, sends, cooldown_seconds, open_challenges, totp_skew,
-       channels, no_factor, factor_policy, created_at, updated_at
+       channels, no_factor, factor_policy, delivery_policy, created_at, updated_at
 FROM apps
 ORDER BY name
 
 -- name: app_by_name
 SELECT id, name, display_name, origin, locale, digits, life_seconds, attempts, sends, cooldown_seconds, open_challenges, totp_skew,
-       channels, no_factor, factor_policy, created_at, updated_at
+       channels, no_factor, factor_policy, delivery_policy, created_at, updated_at
 FROM apps
 WHERE name = $1
 
 -- name: app_by_id
 SELECT id, name, display_name, origin, locale, digits, life_seconds, attempts, sends, cooldown_seconds, open_challenges, totp_skew,
-       channels, no_factor, factor_policy, created_at, updated_at
+       channels, no_factor, factor_policy, delivery_policy, created_at, updated_at
 FROM apps
 WHERE id = $1
 

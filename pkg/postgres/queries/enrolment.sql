@@ -136,7 +136,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 INSERT INTO deliveries (challenge_id, attempt, channel, purpose, mask, created_at, updated_at) VALUES ($1, $2, $3, 'enrolment', $4, $5, $5)
 
 -- name: message_read
-SELECT id, app_id, user_id, channel, purpose, sealed, mask, locale, code_id, nonce, key_id, digits, notice, expires_at
+SELECT id, app_id, user_id, channel, purpose, sealed, mask, locale, code_id, nonce, key_id, digits, notice, created_at, expires_at
 FROM messages
 WHERE id = $1 AND app_id = $2 AND user_id = $3
 
@@ -233,4 +233,4 @@ UPDATE challenges c
 SET state = 'cancelled', ended_at = $3::timestamptz
 FROM doomed
 WHERE c.id = doomed.id AND c.id >= $4::uuid AND c.id < $5::uuid
-RETURNING c.app_id, c.user_id, c.id, c.session, c.login
+RETURNING c.app_id, c.user_id, c.id, c.session, c.login, c.test

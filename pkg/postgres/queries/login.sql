@@ -27,7 +27,7 @@ ORDER BY f.created_at, f.id
 
 -- name: challenges_open_of_users
 -- Open ones are young: the time in their ids prunes the partitions.
-SELECT c.app_id, c.user_id, c.id, c.session, c.login
+SELECT c.app_id, c.user_id, c.id, c.session, c.login, c.test
 FROM unnest($1::integer[], $2::text[]) AS t (app_id, user_id)
 JOIN challenges c USING (app_id, user_id)
 WHERE c.state = 'open' AND c.expires_at > $3::timestamptz AND c.id >= $4::uuid AND c.id < $5::uuid
@@ -54,18 +54,20 @@ WHERE challenge_id = ANY ($1::uuid[]) AND state = 'queued'
 
 -- name: challenges_insert
 INSERT INTO challenges (id, app_id, user_id, session, login, factor, nonce, key_id, digits, amount, payee, locale, to_sms, mask_sms, to_email,
-                        mask_email, methods, max_attempts, sends, max_sends, next_send_at, created_at, expires_at)
-SELECT i, a, u, s, l, f, n, k, d, nullif(am, ''), nullif(pa, ''), lo, nullif(ts, ''), ms, nullif(te, ''), me, string_to_array(m, ','), ma, se,
-       mx, ns::timestamptz, $22::timestamptz, e::timestamptz
+                        mask_email, methods, max_attempts, sends, deliveries, max_sends, next_send_at, created_at, expires_at, channel, country, android_hash,
+                        ip_key, test, test_code)
+SELECT i, a, u, s, l, f, n, k, d, nullif(am, ''), nullif(pa, ''), lo, nullif(ts, ''), ms, nullif(te, ''), me, string_to_array(m, ','), ma, se, se,
+       mx, ns::timestamptz, $22::timestamptz, e::timestamptz, ch, co, ah, nullif(ip, '')::uuid, tc <> '', nullif(tc, '')
 FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bigint[], $9::smallint[], $10::text[],
             $11::text[], $12::text[], $13::bytea[], $14::text[], $15::bytea[], $16::text[], $17::text[], $18::smallint[], $19::smallint[],
-            $20::smallint[], $21::text[], $23::text[])
-     AS t (i, a, u, s, l, f, n, k, d, am, pa, lo, ts, ms, te, me, m, ma, se, mx, ns, e)
+            $20::smallint[], $21::text[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[], $28::bytea[])
+     AS t (i, a, u, s, l, f, n, k, d, am, pa, lo, ts, ms, te, me, m, ma, se, mx, ns, e, ch, co, ah, ip, tc)
 
--- name: deliveries_insert
-INSERT INTO deliveries (challenge_id, attempt, channel, mask, created_at, updated_at)
-SELECT c, n, ch, m, $5::timestamptz, $5::timestamptz
-FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[]) AS t (c, n, ch, m)
+-- name: deliveries_of_tests
+-- What is for a test destination is delivered without being sent.
+UPDATE deliveries
+SET state = 'delivered', accepted_at = $2, delivered_at = $2, updated_at = $2
+WHERE challenge_id = ANY ($1::uuid[]) AND state = 'queued' AND provider = 'test'
 
 -- name: device_tokens_find
 -- Tokens of devices that are trusted now, those that were replaced among them. A user of whom nothing is known yet has the first epoch.

@@ -3,7 +3,7 @@
 -- name: challenges_for_answers
 SELECT c.id, c.app_id, c.user_id, c.session, c.login, c.factor, c.nonce, c.key_id, c.digits, c.amount, c.payee, c.methods, c.state, c.attempts,
        c.max_attempts, c.sends, c.expires_at, c.ended_at, c.last_request, c.last_result,
-       c.last_factor
+       c.last_factor, c.test, c.test_code
 FROM challenges c
 WHERE c.id = ANY ($1::uuid[])
 
@@ -11,7 +11,7 @@ WHERE c.id = ANY ($1::uuid[])
 -- The same, taken in order until the end of the transaction: what is decided on is what is changed.
 SELECT c.id, c.app_id, c.user_id, c.session, c.login, c.factor, c.nonce, c.key_id, c.digits, c.amount, c.payee, c.methods, c.state, c.attempts,
        c.max_attempts, c.sends, c.expires_at, c.ended_at, c.last_request, c.last_result,
-       c.last_factor
+       c.last_factor, c.test, c.test_code
 FROM challenges c
 WHERE c.id = ANY ($1::uuid[])
 ORDER BY c.id
@@ -42,7 +42,9 @@ WHERE f.id = w.id AND f.last_step < w.step
 RETURNING f.id
 
 -- name: addresses_used
--- A code that was sent proves the factor whose address it went to.
+-- A code that was sent proves the factor whose address it went to, and its provider did what it was for: who counts that finds it in conversions. A queue,
+-- since only the challenge worker knows over which provider it went.
+WITH counted AS (INSERT INTO conversions (challenge_id, at) SELECT unnest($1::uuid[]), $2::timestamptz)
 UPDATE factors f
 SET last_used_at = $2::timestamptz
 FROM challenges c
