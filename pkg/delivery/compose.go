@@ -23,7 +23,7 @@ type Completer func(in message.Input, m *Message) error
 
 // compose opens the destination, derives the code and renders the message.
 func (w *Worker) compose(cmd event.Command) (Message, error) {
-	to, err := w.Keys.OpenDestination(string(w.Channel), cmd.App, cmd.User, Purpose, cmd.To)
+	to, err := w.Keys.OpenDestination(string(w.Channel.Address()), cmd.App, cmd.User, Purpose, cmd.To)
 	if err != nil {
 		return Message{}, fmt.Errorf("open destination: %w", err)
 	}
@@ -36,13 +36,19 @@ func (w *Worker) compose(cmd event.Command) (Message, error) {
 	}
 	in := message.Input{
 		Purpose: message.Purpose(cmd.Purpose), App: cmd.AppName, Code: code, Locale: cmd.Locale, Fallback: cmd.Fallback,
-		Life: cmd.ExpiresAt.Sub(w.Now()), Origin: cmd.Origin, Transaction: cmd.Transaction,
+		Life: cmd.ExpiresAt.Sub(w.Now()), Origin: cmd.Origin, Transaction: cmd.Transaction, AppKey: cmd.App, Hash: cmd.Hash, Style: message.Style(cmd.Style),
 	}
 	m, err := w.Render(in)
 	if err != nil {
 		return Message{}, fmt.Errorf("render message: %w", err)
 	}
 	address(&m, cmd, to)
+	m.Code = code
+	if cmd.OfChallenge() {
+		if m.Token, err = w.Keys.SealReceipt(cmd.Challenge, cmd.Attempt); err != nil {
+			return Message{}, fmt.Errorf("make receipt token: %w", err)
+		}
+	}
 	if w.Complete != nil {
 		if err := w.Complete(in, &m); err != nil {
 			return Message{}, fmt.Errorf("complete message: %w", err)
@@ -54,6 +60,7 @@ func (w *Worker) compose(cmd event.Command) (Message, error) {
 // address says of a message where it goes and which one it is.
 func address(m *Message, cmd event.Command, to string) {
 	m.Reference, m.App, m.To, m.ExpiresAt = cmd.Reference(), cmd.App, to, cmd.ExpiresAt
+	m.Sender, m.Country = cmd.Sender, cmd.Country
 }
 
 // code derives the command's code; it is empty for a notice without one. Challenges and ceremonies have keysets of their own, so that whoever answers for

@@ -50,8 +50,12 @@ func oneLine(s string) string {
 const maxSaid = 200
 
 func (w *Worker) outcome(cmd event.Command, s otp.DeliveryState, provider, reason string) postgres.DeliveryOutcome {
+	app := ""
+	if cmd.OfChallenge() {
+		app = cmd.App
+	}
 	return postgres.DeliveryOutcome{
-		DeliveryKey: postgres.DeliveryKey{Challenge: cmd.Challenge, Number: cmd.Attempt}, State: s, Provider: provider, Reason: reason, At: w.Now(),
+		App: app, DeliveryKey: postgres.DeliveryKey{Challenge: cmd.Challenge, Number: cmd.Attempt}, State: s, Provider: provider, Reason: reason, At: w.Now(),
 	}
 }
 
@@ -119,7 +123,7 @@ func (w *Worker) tell(ctx context.Context, batch []settled) {
 			Subject: event.ReceiptSubject(w.Channel), ID: s.cmd.Reference() + "/" + string(s.outcome.State),
 			Data: event.Receipt{
 				Challenge: s.cmd.Challenge, Attempt: s.cmd.Attempt, Channel: w.Channel, Provider: s.outcome.Provider, State: s.outcome.State,
-				Reference: s.outcome.Reference, Reason: s.outcome.Reason, At: s.outcome.At,
+				Reference: s.outcome.Reference, Reason: s.outcome.Reason, Class: s.outcome.Class, Unsure: s.unsure, At: s.outcome.At,
 			}.Encode(),
 		})
 	}

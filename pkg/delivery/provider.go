@@ -21,8 +21,12 @@ type Provider interface {
 // A Message is one rendered code or notice on its way to a provider. It lives in memory only.
 type Message struct {
 	Reference string    // stable and unique for the delivery, "<id of the challenge or message>-<number>"; the same when it is sent again
-	App       string    // the app's name, for metrics and sender choice
-	To        string    // E.164 for SMS (ITU-T E.164, with "+"), an addr-spec for email (RFC 5322, section 3.4.1), an otp.Address as JSON for letters
+	Token     string    // opaque and URL-safe, at most 100 characters: what a provider's receipt is to bring back; empty where none is waited for
+	App       string    // the app's name, for metrics
+	Sender    string    // whom the app wants as sender in the country (a number or a name); empty for the provider's own choice
+	Country   string    // of the number, ISO 3166-1 alpha-2; empty where it is not known, and for other addresses
+	To        string    // E.164 for phones (ITU-T E.164, with "+"), an addr-spec for email (RFC 5322, section 3.4.1), an otp.Address as JSON for letters
+	Code      string    // the digits by themselves, for providers whose template they are filled into; empty in a notice without one
 	Subject   string    // email only
 	Text      string    // the message; for email its text/plain part
 	HTML      string    // email only
@@ -44,10 +48,12 @@ const (
 	Ambiguous Class = iota
 	// Transient: the provider did not take it and may take it later (unreachable, overloaded, throttled).
 	Transient
-	// Permanent: the provider will never take this message (no such number, mailbox unknown, recipient opted out).
+	// Permanent: the address itself is at fault (no such number, a landline, mailbox unknown): no provider of the channel will reach it.
 	Permanent
 	// Configuration: the provider will take no message until an operator acts (bad credentials, sender not allowed, out of credit).
 	Configuration
+	// Rejected: this provider will not take this message, another may (country not enabled, filtered, opted out of this sender).
+	Rejected
 )
 
 // String returns the class in lower case, as metrics and logs carry it.
@@ -59,6 +65,8 @@ func (c Class) String() string {
 		return "permanent"
 	case Configuration:
 		return "configuration"
+	case Rejected:
+		return "rejected"
 	default:
 		return "ambiguous"
 	}

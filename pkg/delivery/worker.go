@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,10 +31,11 @@ const Purpose = "challenge"
 // Config is what a channel's worker is made of.
 type Config struct {
 	Channel      otp.Channel
-	Providers    []Provider     // tried in order; a later one only where the earlier certainly did not take the message
+	Providers    []Provider     // in the order in which they are tried where a command names none; a later one only where the earlier did not take the message
 	Render       Renderer       // command and code to message
 	RenderNotice NoticeRenderer // nil where the channel carries no notices: one that comes is a dead letter
 	Complete     Completer      // the rest of a rendered message, where that depends on where and when it goes; nil for none
+	Words        *Words         // the apps' own, which the caller keeps fresh; nil for otpost's own only
 	Timeout      time.Duration  // of one hand-over; default 10 s
 	Lease        time.Duration  // how long a claim stands before the delivery counts as abandoned; default Timeout + 5 s; longer than all Providers may take
 	Concurrency  int            // hand-overs at once; default 64
@@ -75,6 +77,11 @@ func NewWorker(cfg Config) (*Worker, error) {
 	orDefault(&cfg.Concurrency, 64)
 	if most := cfg.Timeout * time.Duration(len(cfg.Providers)); cfg.Lease <= most {
 		return nil, fmt.Errorf("the lease of %s must be longer than what the providers may take together, %s", cfg.Lease, most)
+	}
+	for i, p := range cfg.Providers {
+		if slices.ContainsFunc(cfg.Providers[:i], func(o Provider) bool { return o.Name() == p.Name() }) {
+			return nil, fmt.Errorf("two providers are named %s", p.Name())
+		}
 	}
 	w := &Worker{Config: cfg, slots: make(chan struct{}, cfg.Concurrency)}
 	w.outcomes = bus.NewBatcher(256, 2, w.record, w.poisoned)
@@ -121,11 +128,32 @@ func (w *Worker) handle(ctx context.Context, batch []*bus.Msg) {
 			jobs = append(jobs, job{msg: m, cmd: cmd, tries: postgres.NoClaim})
 		}
 	}
-	for len(jobs) > 0 {
-		n := w.takeSlots(len(jobs))
-		w.claim(ctx, jobs[:n])
-		jobs = jobs[n:]
+	short, long := w.byLease(jobs)
+	for _, g := range []struct {
+		lease time.Duration
+		jobs  []job
+	}{{w.Lease, long}, {w.shortLease(), short}} {
+		for len(g.jobs) > 0 {
+			n := w.takeSlots(len(g.jobs))
+			w.claim(ctx, g.lease, g.jobs[:n])
+			g.jobs = g.jobs[n:]
+		}
 	}
+}
+
+// shortLease is how long a claim stands of a message that goes to one provider only. Where the lease has to cover several providers, a code that people wait
+// for would else wait for all of them when a worker dies.
+func (w *Worker) shortLease() time.Duration { return min(w.Lease, w.Timeout+5*time.Second) }
+
+func (w *Worker) byLease(jobs []job) (short, long []job) {
+	for _, j := range jobs {
+		if len(j.cmd.Providers) == 1 {
+			short = append(short, j)
+		} else {
+			long = append(long, j)
+		}
+	}
+	return short, long
 }
 
 // takeSlots waits for a slot and takes as many as are free, up to most.
@@ -143,7 +171,7 @@ func (w *Worker) takeSlots(most int) int {
 
 // claim claims jobs that have a slot each, and sends those that were granted. A claim is made only when sending can begin at once, so that its lease need
 // not cover a wait.
-func (w *Worker) claim(ctx context.Context, jobs []job) {
+func (w *Worker) claim(ctx context.Context, lease time.Duration, jobs []job) {
 	free := func() { <-w.slots }
 	kept := len(jobs) // slots that are still this function's to free
 	defer func() {
@@ -155,7 +183,7 @@ func (w *Worker) claim(ctx context.Context, jobs []job) {
 	for i, j := range jobs {
 		keys[i] = j.key()
 	}
-	claims, err := w.Store.Claim(ctx, w.Now(), w.Lease, keys)
+	claims, err := w.Store.Claim(ctx, w.Now(), lease, keys)
 	if err != nil {
 		w.Logger.Warn("claiming deliveries failed, they will come again", "count", len(jobs), "error", err)
 		for _, j := range jobs {
@@ -170,6 +198,7 @@ func (w *Worker) claim(ctx context.Context, jobs []job) {
 		}
 		j.unsure, j.tries = claims[i].Unsure > 0, claims[i].Tries
 		if j.unsure {
+			w.Metrics.DeliveriesUnsure.WithLabelValues(string(w.Channel), w.firstOf(j.cmd)).Inc()
 			w.Logger.Warn("a delivery may have gone out before and is sent once more", "delivery", j.cmd.Reference())
 		}
 		kept--
@@ -195,7 +224,7 @@ func (w *Worker) notGranted(j job, c postgres.Claim) {
 	case c.State == otp.DeliverySending && c.Lease > 0:
 		j.msg.Settle(bus.Retry(c.Lease, "another worker is sending it"))
 	case c.State == otp.DeliverySending: // tried twice, and nothing is known of either
-		w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryUnconfirmed, w.Providers[0].Name(), "sent twice without an answer")})
+		w.unconfirmed(j, w.firstOf(j.cmd))
 	case c.State == otp.DeliveryQueued: // released since the claim
 		j.msg.Settle(bus.Retry(bus.Backoff(j.msg.Tries), "claimed by another worker"))
 	default: // it has its outcome: tell it again, in case that the first telling was lost
@@ -222,9 +251,14 @@ func (w *Worker) send(ctx context.Context, j job) {
 		w.finish(settled{job: j, dead: err.Error(), outcome: w.outcome(j.cmd, otp.DeliveryFailed, "", "the message could not be made")})
 		return
 	}
+	chain := w.chain(j.cmd)
+	if len(chain) == 0 { // a worker that was started later, or is of another configuration, may have it
+		w.undecided(ctx, j, j.cmd.Providers[0], &Error{Class: Transient, Reason: "this worker does not have the provider"})
+		return
+	}
 	var refused *Error
 	var name string
-	for _, p := range w.Providers {
+	for _, p := range chain {
 		now := w.Now()
 		if w.expired(j.cmd, now) {
 			w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryExpired, name, "expired before it was sent")})
@@ -239,20 +273,77 @@ func (w *Worker) send(ctx context.Context, j job) {
 			return
 		}
 		refused = AsError(err)
-		w.Logger.Warn("a provider did not take a message", "delivery", j.cmd.Reference(), "provider", name, "class", refused.Class.String(),
+		said := "a provider did not take a message"
+		if refused.Class == Ambiguous {
+			said = "nobody knows whether a provider took a message"
+		}
+		w.Logger.Warn(said, "delivery", j.cmd.Reference(), "provider", name, "class", refused.Class.String(),
 			"provider_code", refused.Code, "reason", refused.Reason)
 		if refused.Class == Ambiguous || refused.Class == Permanent {
 			break
 		}
 	}
 	switch refused.Class {
-	case Transient:
-		w.again(ctx, j, name, refused)
-	case Ambiguous:
-		w.ambiguous(ctx, j, name)
+	case Transient, Ambiguous:
+		w.undecided(ctx, j, name, refused)
 	default:
-		w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryFailed, name, describe(refused))})
+		w.failed(j, name, refused)
 	}
+}
+
+// chain returns the providers that a command names and this worker has, or all of them where it names none.
+func (w *Worker) chain(cmd event.Command) []Provider {
+	if len(cmd.Providers) == 0 {
+		return w.Providers
+	}
+	out := make([]Provider, 0, len(cmd.Providers))
+	for _, name := range cmd.Providers {
+		if i := slices.IndexFunc(w.Providers, func(p Provider) bool { return p.Name() == name }); i >= 0 {
+			out = append(out, w.Providers[i])
+		}
+	}
+	return out
+}
+
+// undecided says what becomes of a delivery after trouble that may pass. Where there is another way to go, that is taken at once; otherwise the same is
+// tried again.
+func (w *Worker) undecided(ctx context.Context, j job, provider string, e *Error) {
+	switch {
+	case e.Class == Transient && j.cmd.Next:
+		w.failed(j, provider, e)
+	case e.Class == Transient:
+		w.again(ctx, j, provider, e)
+	case j.cmd.Next && !j.unsure:
+		o := w.outcome(j.cmd, otp.DeliveryUnconfirmed, provider, "nobody knows whether it was taken: "+describe(e))
+		o.Class = event.ClassAmbiguous
+		w.finish(settled{job: j, outcome: o})
+	default:
+		w.ambiguous(ctx, j, provider, e)
+	}
+}
+
+// unconfirmed ends a delivery that was tried twice, and nothing is known of either.
+func (w *Worker) unconfirmed(j job, provider string) {
+	o := w.outcome(j.cmd, otp.DeliveryUnconfirmed, provider, "sent twice without an answer")
+	if j.cmd.Next {
+		o.Class = event.ClassAmbiguous
+	}
+	w.finish(settled{job: j, outcome: o})
+}
+
+// firstOf is the provider that a command goes to first.
+func (w *Worker) firstOf(cmd event.Command) string {
+	if len(cmd.Providers) > 0 {
+		return cmd.Providers[0]
+	}
+	return w.Providers[0].Name()
+}
+
+// failed ends a delivery that certainly did not go out.
+func (w *Worker) failed(j job, provider string, e *Error) {
+	o := w.outcome(j.cmd, otp.DeliveryFailed, provider, describe(e))
+	o.Class = e.Class.String()
+	w.finish(settled{job: j, outcome: o})
 }
 
 func (w *Worker) try(ctx context.Context, p Provider, m *Message, life time.Duration) (Accepted, error) {
@@ -269,7 +360,9 @@ func (w *Worker) again(ctx context.Context, j job, provider string, e *Error) {
 	left := j.cmd.ExpiresAt.Sub(w.Now())
 	delay := max(pause(j.msg.Tries, left), e.RetryAfter)
 	if delay >= left {
-		w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryFailed, provider, "no provider took it in time: "+describe(e))})
+		o := w.outcome(j.cmd, otp.DeliveryFailed, provider, "no provider took it in time: "+describe(e))
+		o.Class = e.Class.String()
+		w.finish(settled{job: j, outcome: o})
 		return
 	}
 	_ = w.persist(ctx, "releasing a delivery", func(ctx context.Context) error {
@@ -289,13 +382,13 @@ func pause(tries int, left time.Duration) time.Duration {
 }
 
 // ambiguous orders the one further try of a delivery that may have gone out, or ends it after that.
-func (w *Worker) ambiguous(ctx context.Context, j job, provider string) {
+func (w *Worker) ambiguous(ctx context.Context, j job, provider string, e *Error) {
 	if j.unsure {
-		w.finish(settled{job: j, outcome: w.outcome(j.cmd, otp.DeliveryUnconfirmed, provider, "sent twice without an answer")})
+		w.unconfirmed(j, provider)
 		return
 	}
 	_ = w.persist(ctx, "marking an unsure delivery", func(ctx context.Context) error {
 		return w.Store.Unsure(ctx, w.Now(), j.key(), j.tries)
 	})
-	j.msg.Settle(bus.Retry(bus.Backoff(j.msg.Tries), "the provider's answer was lost"))
+	j.msg.Settle(bus.Retry(bus.Backoff(j.msg.Tries), "nobody knows whether it was taken: "+describe(e)))
 }

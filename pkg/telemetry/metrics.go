@@ -65,12 +65,31 @@ type Metrics struct {
 	// ended: verified, expired, exhausted, superseded, cancelled, locked, undeliverable.
 	Challenges *prometheus.CounterVec
 
-	// Deliveries (otpost_deliveries_total{channel,provider,result}) counts hand-overs to providers and their receipts. channel is sms,
-	// email or letter; provider is a name from the configuration; result is accepted, delivered, undelivered, failed, unconfirmed, expired.
+	// Deliveries (otpost_deliveries_total{channel,provider,result}) counts hand-overs to providers and their receipts. channel is sms, voice,
+	// whatsapp, email or letter; provider is a name from the configuration; result is accepted, delivered, undelivered, failed, unconfirmed, expired.
 	Deliveries *prometheus.CounterVec
+
+	// DeliveriesUnsure (otpost_deliveries_unsure_total{channel,provider}) counts deliveries that are sent once more because nobody knows whether they went
+	// out: a worker died, or a provider's answer was lost. provider is none where it is not known.
+	DeliveriesUnsure *prometheus.CounterVec
+	// ReceiptSeconds (otpost_receipt_seconds{channel,provider,state}) is how long after a provider took a message its receipt came: state is delivered,
+	// undelivered or failed.
+	ReceiptSeconds *prometheus.HistogramVec
+	// Failovers (otpost_failovers_total{channel,provider,why}) counts deliveries that another took the place of: channel and provider are those that were
+	// left; why is refused, lost, undelivered or late.
+	Failovers *prometheus.CounterVec
+	// StrayReceipts (otpost_stray_receipts_total{provider,why}) counts receipts of deliveries that are not there (unknown), that are another provider's
+	// (other_provider), or that another has taken the place of (late).
+	StrayReceipts *prometheus.CounterVec
 
 	// DeliverySeconds (otpost_delivery_seconds{channel,provider}) is how long a provider took to accept or refuse a message.
 	DeliverySeconds *prometheus.HistogramVec
+
+	// ProviderBreaker (otpost_provider_breaker{channel,provider}) is 0 where messages go to the provider, 2 where it fails and rests, 1 where one message
+	// tries whether it works again. ProviderWithheld (otpost_provider_withheld_total{channel,provider,reason}) counts messages that it was not asked to
+	// take; reason is rate or breaker.
+	ProviderBreaker  *prometheus.GaugeVec
+	ProviderWithheld *prometheus.CounterVec
 
 	// LoginSeconds (otpost_login_seconds{channel}) is the time from a login event to a provider's acceptance of its code: what a user
 	// waits for, without the provider's own part.
@@ -107,6 +126,10 @@ type Metrics struct {
 	// APIRequests (otpost_api_requests_total{result}) counts the requests of apps over HTTP. result is ok, or the code of the problem.
 	APIRequests *prometheus.CounterVec
 
+	// Callbacks (otpost_callbacks_total{provider,result}) counts what providers told of deliveries. provider is a name from the configuration, or none; result is
+	// taken (passed on), stage (nothing new in it), unknown_state (not in our table: look), signature, malformed, unavailable (to come again), unknown_provider.
+	Callbacks *prometheus.CounterVec
+
 	// Workers (otpost_worker{role}) is 1 for each role that the process plays.
 	Workers *prometheus.GaugeVec
 }
@@ -114,10 +137,12 @@ type Metrics struct {
 // The closed lists of labels, and the results that the wire names, whose series exist from the start so that a rate over them is 0 and
 // not absent until the first one happens.
 var (
-	channels      = []string{"sms", "email", "letter"}
+	channels      = []string{"sms", "voice", "whatsapp", "email", "letter"}
 	outcomes      = []string{"done", "retry", "drop", "dead"}
 	challenges    = []string{"issued", "skipped", "refused", "verified", "expired", "exhausted", "superseded", "cancelled", "locked", "undeliverable"}
+	withheld      = []string{"rate", "breaker"}
 	recoveries    = []string{"approval", "proving", "waiting"}
+	callbacks     = []string{"taken", "stage", "unknown_state", "signature", "malformed", "unavailable", "unknown_provider"}
 	webhookEvents = []string{"delivered", "failed", "dead", "gone"}
 	verifications = []string{"verified", "wrong", "expired", "exhausted", "superseded", "cancelled", "locked", "unknown"}
 )
@@ -126,6 +151,7 @@ var (
 var (
 	houseSeconds    = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
 	providerSeconds = []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+	receiptSeconds  = []float64{.1, .5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900}
 )
 
 // NewMetrics registers the metrics with reg. It panics if they are registered there already, which is a fault in the program.
@@ -137,6 +163,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Challenges:   counter("otpost_challenges_total", "What login events came to, and how challenges ended.", first("result")),
 		Deliveries: counter("otpost_deliveries_total", "Hand-overs to providers, and their receipts.",
 			oneOf("channel", channels), first("provider"), first("result")),
+		DeliveriesUnsure: counter("otpost_deliveries_unsure_total", "Deliveries that are sent once more because nobody knows whether they went out.",
+			oneOf("channel", channels), first("provider")),
+		ReceiptSeconds: histogram("otpost_receipt_seconds", "Seconds from a provider's acceptance to its receipt.", receiptSeconds,
+			oneOf("channel", channels), first("provider"), first("state")),
+		Failovers:     counter("otpost_failovers_total", "Deliveries that another took the place of.", oneOf("channel", channels), first("provider"), first("why")),
+		StrayReceipts: counter("otpost_stray_receipts_total", "Receipts that belong to no delivery that waits for them.", first("provider"), first("why")),
 		DeliverySeconds: histogram("otpost_delivery_seconds", "Seconds that a provider took to answer.", providerSeconds,
 			oneOf("channel", channels), first("provider")),
 		LoginSeconds: histogram("otpost_login_seconds", "Seconds from a login event to a provider's acceptance of its code.", providerSeconds,
@@ -146,6 +178,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "otpost_verification_seconds", Help: "Seconds from receiving an answer to having replied.", Buckets: houseSeconds,
 		}),
 	}
+	m.ProviderBreaker = gauges("otpost_provider_breaker", "Whether a provider is sent messages: 0 yes, 1 one tries it, 2 it rests.",
+		oneOf("channel", channels), first("provider"))
+	m.ProviderWithheld = counter("otpost_provider_withheld_total", "Messages that a provider was not asked to take, by the reason.",
+		oneOf("channel", channels), first("provider"), oneOf("reason", withheld))
 	m.Requests = counter("otpost_requests_total", "Requests that were answered, by their result; without login and verify.", first("verb"), first("result"))
 	m.Notices = gauge("otpost_notices_waiting", "Notices that wait to be written.")
 	m.NoticeAge = gauge("otpost_notices_oldest_seconds", "Seconds that the oldest notice has waited to be written; 0 where there is none.")
@@ -155,6 +191,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.HTTPRequests = histogram("otpost_http_request_seconds", "Seconds from receiving an HTTP request to having answered it.", houseSeconds,
 		first("route"), first("status"))
 	m.APIRequests = counter("otpost_api_requests_total", "Requests of apps over HTTP, by their result.", first("result"))
+	m.Callbacks = counter("otpost_callbacks_total", "What providers told of deliveries, by what came of it.", first("provider"), oneOf("result", callbacks))
 	m.Workers = gauges("otpost_worker", "Roles that this process plays; the value is always 1.", first("role"))
 	for _, result := range challenges {
 		m.Challenges.WithLabelValues(result)
@@ -165,9 +202,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, result := range webhookEvents {
 		m.WebhookEvents.WithLabelValues(result)
 	}
-	reg.MustRegister(m.Messages, m.BatchSize, m.BatchSeconds, m.Challenges, m.Deliveries, m.DeliverySeconds, m.LoginSeconds,
+	reg.MustRegister(m.Messages, m.BatchSize, m.BatchSeconds, m.Challenges, m.Deliveries, m.DeliverySeconds, m.DeliveriesUnsure, m.ReceiptSeconds, m.Failovers,
+		m.StrayReceipts, m.ProviderBreaker, m.ProviderWithheld, m.LoginSeconds,
 		m.Verifications, m.VerificationSeconds, m.Requests, m.Notices, m.NoticeAge, m.Recoveries, m.WebhookEvents, m.WebhookEventsWaiting,
-		m.HTTPRequests, m.APIRequests, m.Workers)
+		m.HTTPRequests, m.APIRequests, m.Callbacks, m.Workers)
 	return m
 }
 
