@@ -1,10 +1,14 @@
-// Package message turns a one-time code into the words that reach a person: a short message, an email or a letter, in the person's
-// language. It also words notices: what happened to a person's second factors, and what to do if it was somebody else.
+// Package message turns a one-time code into the words that reach a person: a short message, a call, an email or a letter, in the
+// person's language. It also words notices: what happened to a person's second factors, and what to do if it was somebody else.
 //
-// It promises that the digits come first in a short message and stand unbroken; that a short message of an app with a web origin
-// ends with the line browsers fill the code in from (WebOTP) where that is wanted, and that no name, label, payee or amount can put a
-// line of its own, or a look-alike of that line, into a message; that a notice begins with the app's name and never with digits, and
-// that no label puts a link into it; that email has no link, no image and nothing that tells the sender it was opened.
+// It promises that in otpost's own words the digits come first in a short message, and in any words stand unbroken; that a short message
+// ends with at most one line for the phone, the one browsers fill the code in from (WebOTP) or an Android app's hash, where that is wanted,
+// and that no name, label, payee or amount can put a line of its own, or a look-alike of that line, into a message; that a notice begins
+// with the app's name and never with digits, and that no label puts a link into it; that email has no link, no image and nothing
+// that tells the sender it was opened.
+//
+// An app may have its own words for codes ([Template], [Catalog.SetOverrides]). They are held to the same: [Catalog.Check] refuses what
+// leaves the code out, shows a transaction in part, or leads anywhere. A template that is not fit is never used, and costs nobody the code.
 //
 // Wording lives in locales/active.<tag>.json (go-i18n's format), one file a language. [New] refuses catalogs in which a message, a
 // placeholder or a plural form is missing, so a half-translated language fails the build's tests, not a login.
@@ -13,7 +17,8 @@
 // segment of 160 septets: en, de, es, fr, it and, but for a last minute ("1 minutę"), pl. Spanish says "clave" there for that reason.
 // The code of a recovery comes with a warning and takes two segments, as notices do. Czech, Japanese and notices in Polish are sent as
 // UCS-2, 70 characters a segment: without their letters they would look like a forgery, and a message that people are to trust may
-// cost another segment. Names and labels outside the GSM alphabet change the encoding in any language.
+// cost another segment. Names and labels outside the GSM alphabet change the encoding in any language. An app that would rather save the
+// segment may have look-alikes written in their place ([Fold]); [Segments] tells what a message takes.
 package message
 
 import (
@@ -48,6 +53,9 @@ type Catalog struct {
 	matcher language.Matcher
 	html    *template.Template
 	text    *texttemplate.Template
+	ownHTML *template.Template
+
+	overrides atomic.Pointer[overrides] // apps' own words; nil for none
 
 	// matched remembers what asked names were matched to (nil: to nothing). Readers take no lock: writers replace the map.
 	matched   atomic.Pointer[map[string]*locale]
@@ -90,6 +98,9 @@ func load(fsys fs.FS) (*Catalog, error) {
 	c.matched.Store(&map[string]*locale{})
 
 	if c.html, err = template.ParseFS(fsys, "templates/email.html.tmpl"); err != nil {
+		return nil, fmt.Errorf("parse email template: %w", err)
+	}
+	if c.ownHTML, err = template.ParseFS(fsys, "templates/own.html.tmpl"); err != nil {
 		return nil, fmt.Errorf("parse email template: %w", err)
 	}
 	if c.text, err = texttemplate.ParseFS(fsys, "templates/email.txt.tmpl"); err != nil {

@@ -3,6 +3,8 @@ package message
 import (
 	"fmt"
 	"strings"
+
+	"github.com/otpost/otpost/pkg/otp"
 )
 
 // An EmailMessage is a rendered email, of a code or a notice: the subject and the two parts of a multipart/alternative body.
@@ -27,6 +29,9 @@ func (c *Catalog) Email(in Input) (EmailMessage, error) {
 	w, err := in.wording()
 	if err != nil {
 		return EmailMessage{}, err
+	}
+	if own := c.own(in.AppKey, otp.Email, w.template, l.name); own != nil {
+		return own.email(c, l, w, &v)
 	}
 	fill := func(id phraseID) string { return l.phrases[id].fill(&v) }
 	p := page{

@@ -30,6 +30,11 @@ var hostile = []string{
 	"x\u00a0@evil.example #000000",
 	"x\x00@evil.example #000000\x1b[2J",
 	"\xff\xfe@evil.example #000000",
+	"(@evil.example #000000)",
+	"a'@evil.example #000000",
+	"aʼ@evil.example #000000",
+	"\u0301@evil.example #000000",
+	"-＠evil.example #000000",
 	"\u202eelpmaxe.live\u202c",
 	"{{.Code}} {{.App}} {{printf \"%s\" .}}",
 	"\x01\x02\x03\x04\x05 marks",
@@ -40,8 +45,8 @@ var hostile = []string{
 	"Shop\r\nBcc: victim@mail.example",
 }
 
-// lookalike is what a phone could take for the WebOTP line, at the start of a line or after any space.
-var lookalike = regexp.MustCompile(`(?:^|\s)[@＠﹫]\S+ #\S+`)
+// lookalike is what a phone could take for the WebOTP line, at the start of a line or after any space or mark.
+var lookalike = regexp.MustCompile(`(?:^|[^\pL\pM\pN_])[@＠﹫]\S+ #\S+`)
 
 func TestHostileStringsStayInTheirPlace(t *testing.T) {
 	c := newCatalog(t)
@@ -128,6 +133,12 @@ func TestClean(t *testing.T) {
 		"tom@shop.example":          "tom@shop.example",
 		"@tom":                      "tom",
 		"pay @ tom":                 "pay tom",
+		"pay (@tom)":                "pay (tom)",
+		"pay -＠tom":                 "pay -tom",
+		"a@@tom":                    "a@tom",
+		"é@tom e\u0301@tom":         "é@tom e\u0301@tom",
+		"« @tom»":                   "« tom»",
+		" \u0301@tom":               "\u0301tom",
 		"STORE #1234":               "STORE #1234",
 		"e\u0301":                   "e\u0301",
 		"a\u202eb\u200bc\ufeffd":    "abcd",

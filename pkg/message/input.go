@@ -13,6 +13,7 @@ import (
 // An Input is one code on its way to a person.
 type Input struct {
 	Purpose     Purpose          // what the code is for; empty for a login
+	AppKey      string           // the app's name in the system, by which its own words are found; empty for none
 	App         string           // the app's name for people, such as "Shop"; cut after MaxName characters
 	Code        string           // otp.MinDigits to otp.MaxDigits ASCII digits
 	Locale      string           // BCP 47, as the app or the user asked; may be empty or unknown
@@ -20,6 +21,15 @@ type Input struct {
 	Life        time.Duration    // what is left of the code's life; told in minutes, hours or days, from 1 minute to 60 days
 	Origin      string           // the app's web origin, such as "https://shop.example" (see [WebOTPHost]), or empty; for SMS only
 	Transaction *otp.Transaction // what the code approves; nil for a plain login
+	Hash        string           // of the Android app that is to find the code in a short message (see [ValidHash]), or empty; for SMS only
+	Style       Style
+}
+
+// Style is what an app's policy says of short messages, calls and WhatsApp messages. The zero value is the default.
+type Style struct {
+	NoWebOTP     bool // without the WebOTP line, though the app has an origin
+	NoKeepSecret bool // without the words not to share the code, but for codes that can take a second factor away
+	Fold         bool // an SMS is written with [Fold] where that saves a segment
 }
 
 // MaxName is the most characters of an app's name that a message shows.
@@ -76,16 +86,17 @@ func digits(s string) bool {
 
 // clean makes s one harmless line. White space, line breaks and control characters become single spaces. What cannot be seen (bidi
 // controls, zero-width characters, variation selectors, blank fillers, bytes that are not UTF-8) goes, because it serves to disguise.
-// An "@" that begins a word goes too: some phones look for "@host #code" after any space, not only on the last line.
+// An "@" that begins a word goes too: some phones look for "@host #code" after any space or mark, not only on the last line.
 func clean(s string) string {
 	if plain(s) {
 		return s
 	}
 	var b strings.Builder
 	b.Grow(len(s))
-	space := false // white space was met since the last character kept
+	space := false  // white space was met since the last character kept
+	inWord := false // the last character kept is one of a word
 	for _, r := range s {
-		switch begins := space || b.Len() == 0; {
+		switch begins := space || !inWord; {
 		case unicode.IsSpace(r) || unicode.IsControl(r):
 			space = true
 			continue
@@ -97,10 +108,21 @@ func clean(s string) string {
 		if space && b.Len() > 0 {
 			b.WriteByte(' ')
 		}
+		if !unicode.IsMark(r) || space { // a mark goes with what it stands on
+			inWord = wordy(r)
+		}
 		space = false
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// wordy reports whether r is of a word, also where an SMS is written with [Fold].
+func wordy(r rune) bool {
+	if f := folds[r]; f != "" {
+		r, _ = utf8.DecodeLastRuneInString(f)
+	}
+	return unicode.IsLetter(r) || unicode.IsNumber(r) || r == '_'
 }
 
 // plain reports whether s is already as clean would leave it, for the common case of printable ASCII.
@@ -108,7 +130,7 @@ func plain(s string) bool {
 	last := byte(' ')
 	for i := range len(s) {
 		c := s[i]
-		if c < ' ' || c > '~' || last == ' ' && (c == ' ' || c == '@') {
+		if c < ' ' || c > '~' || last == ' ' && c == ' ' || c == '@' && !wordy(rune(last)) {
 			return false
 		}
 		last = c

@@ -34,6 +34,13 @@ const (
 	smsAddFactor
 	smsRecovery
 	smsResetAddress
+	smsSecret
+	smsSecretBrief
+	voiceLogin
+	voiceTransaction
+	voiceAddFactor
+	voiceRecovery
+	voiceResetAddress
 	preheader
 	headingLogin
 	introLogin
@@ -88,7 +95,8 @@ const (
 
 var phraseNames = [phraseCount]string{
 	"subject", "subject_add_factor", "subject_recovery", "subject_reset_address",
-	"sms_login", "sms_transaction", "sms_add_factor", "sms_recovery", "sms_reset_address",
+	"sms_login", "sms_transaction", "sms_add_factor", "sms_recovery", "sms_reset_address", "sms_secret", "sms_secret_brief",
+	"voice_login", "voice_transaction", "voice_add_factor", "voice_recovery", "voice_reset_address",
 	"preheader",
 	"heading_login", "intro_login", "ignore_login",
 	"heading_transaction", "intro_transaction", "ignore_transaction",

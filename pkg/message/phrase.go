@@ -33,6 +33,7 @@ const (
 	clock
 	date
 	until
+	secret
 	fieldCount
 )
 
@@ -88,12 +89,12 @@ func (p phrase) beginsWith(f field) bool { return p[0].text == "" && p[0].field 
 var markers = struct {
 	Code, App, Expires, Amount, Payee                                                   string
 	When, Effective, Factor, Label, Reason, Left, Detail, Advice, Cancel, First, Second string
-	Day, Month, Year, Time, Date, Until                                                 string
+	Day, Month, Year, Time, Date, Until, Secret                                         string
 }{
 	marker(code), marker(app), marker(expires), marker(amount), marker(payee),
 	marker(when), marker(effective), marker(factor), marker(label), marker(reason), marker(left), marker(detail), marker(advice), marker(cancel),
 	marker(first), marker(second),
-	marker(day), marker(month), marker(year), marker(clock), marker(date), marker(until),
+	marker(day), marker(month), marker(year), marker(clock), marker(date), marker(until), marker(secret),
 }
 
 // firstMarker begins the Unicode block of private use.

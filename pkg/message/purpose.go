@@ -15,19 +15,34 @@ const (
 
 // A wording is what a code of one purpose is written with.
 type wording struct {
-	subject, sms, heading, intro, ignore phraseID
+	template                                    string // the purpose of an app's own words, see [Template]
+	subject, sms, voice, heading, intro, ignore phraseID
 
-	// webOTP tells whether a short message may end with the WebOTP line. A recovery must not be helped along by a browser that fills the
-	// code in before anybody has read what it is for, and neither must the setting of an address that recoveries will trust.
-	webOTP bool
+	// secret are the words of a short message not to share the code: the longer ones where there is room for them.
+	secret phraseID
+
+	// weakens tells of codes that can take a second factor away, now or later. A recovery must not be helped along by a browser or an app
+	// that fills the code in before anybody has read what it is for, and neither must the setting of an address that recoveries will trust.
+	// Nor does an app's policy take the words not to share such a code away.
+	weakens bool
 }
 
 var (
-	wordingLogin        = wording{subject, smsLogin, headingLogin, introLogin, ignoreLogin, true}
-	wordingTransaction  = wording{subject, smsTransaction, headingTransaction, introTransaction, ignoreTransaction, true}
-	wordingAddFactor    = wording{subjectAddFactor, smsAddFactor, headingAddFactor, introAddFactor, ignoreAddFactor, true}
-	wordingRecovery     = wording{subjectRecovery, smsRecovery, headingRecovery, introRecovery, ignoreRecovery, false}
-	wordingResetAddress = wording{subjectResetAddress, smsResetAddress, headingResetAddress, introResetAddress, ignoreResetAddress, false}
+	wordingLogin = wording{
+		"login", subject, smsLogin, voiceLogin, headingLogin, introLogin, ignoreLogin, smsSecret, false,
+	}
+	wordingTransaction = wording{
+		"transaction", subject, smsTransaction, voiceTransaction, headingTransaction, introTransaction, ignoreTransaction, smsSecret, false,
+	}
+	wordingAddFactor = wording{
+		"add_factor", subjectAddFactor, smsAddFactor, voiceAddFactor, headingAddFactor, introAddFactor, ignoreAddFactor, smsSecretBrief, false,
+	}
+	wordingRecovery = wording{
+		"recovery", subjectRecovery, smsRecovery, voiceRecovery, headingRecovery, introRecovery, ignoreRecovery, smsSecret, true,
+	}
+	wordingResetAddress = wording{
+		"reset_address", subjectResetAddress, smsResetAddress, voiceResetAddress, headingResetAddress, introResetAddress, ignoreResetAddress, smsSecretBrief, true,
+	}
 )
 
 func (in *Input) wording() (*wording, error) {
