@@ -22,15 +22,15 @@ type TwilioFault struct {
 	DropConnection bool          // close the connection without an answer and without the message
 	AcceptThenDrop bool          // store the message and settle its receipts, then close the connection without an answer
 	Status         int           // answer with this HTTP status instead of accepting; 0 accepts
-	Code           int           // Twilio's error code; 0 picks 20429 for 429, 20003 for 401 and 20500 otherwise
+	Code           int           // Twilio's error code; 0 picks 20429 for 429, 20003 for 401, 20503 for 503 and 20500 otherwise
 	Message        string        // the error's text; empty picks one
 	RetryAfter     time.Duration // sent as Retry-After in whole seconds, rounded up, when positive
 	Outcome        string        // the receipt of an accepted message: "delivered" (the default), "undelivered", "failed", "none"
 	OutcomeCode    int           // ErrorCode of an "undelivered" or "failed" receipt; 0 means 30008, unknown error
 }
 
-// SetTwilioFaults makes f decide, for each authenticated request to create a message from now on, what goes wrong; nil from f means
-// nothing does, and magic numbers then have their say. A nil f removes the hook. f is called concurrently.
+// SetTwilioFaults makes f decide, for each authenticated request to create a message from now on, what goes wrong; nil from f leaves that to
+// the rules (SetFaults) and to magic numbers. A nil f removes the hook. f is called concurrently; calls are not shown to it.
 func (in *Inbox) SetTwilioFaults(f func(TwilioRequest) *TwilioFault) {
 	if f == nil {
 		in.twilioFaults.Store(nil)
@@ -68,8 +68,8 @@ type SMTPFault struct {
 	Message        string        // the reply's text; empty picks one
 }
 
-// SetSMTPFaults makes f decide, for each MAIL, RCPT and DATA from now on, what goes wrong; nil from f means nothing does, and magic
-// mailboxes then have their say. A nil f removes the hook. f is called concurrently.
+// SetSMTPFaults makes f decide, for each MAIL, RCPT and DATA from now on, what goes wrong; nil from f leaves that to the rules (SetFaults)
+// and to magic mailboxes, which are asked for each recipient. A nil f removes the hook. f is called concurrently.
 func (in *Inbox) SetSMTPFaults(f func(SMTPRequest) *SMTPFault) {
 	if f == nil {
 		in.smtpFaults.Store(nil)
@@ -84,52 +84,19 @@ type Magic struct {
 	Effect  string // one line for people
 }
 
-type magicNumber struct {
-	Magic
-	fault TwilioFault
-}
-
-// The first five are Twilio's own test numbers with Twilio's own codes; the rest fill in what a test account cannot show.
-var magicNumbers = []magicNumber{
-	{Magic{"+15005550001", "invalid number (400, 21211)"}, TwilioFault{Status: 400, Code: 21211}},
-	{Magic{"+15005550002", "cannot be reached (400, 21612)"}, TwilioFault{Status: 400, Code: 21612}},
-	{Magic{"+15005550003", "no permission for the region (400, 21408)"}, TwilioFault{Status: 400, Code: 21408}},
-	{Magic{"+15005550004", "opted out (400, 21610)"}, TwilioFault{Status: 400, Code: 21610}},
-	{Magic{"+15005550009", "not a mobile number (400, 21614)"}, TwilioFault{Status: 400, Code: 21614}},
-	{Magic{"+15005550010", "accepted, then undelivered (30003)"}, TwilioFault{Outcome: statusUndelivered, OutcomeCode: 30003}},
-	{Magic{"+15005550011", "accepted, then failed (30008)"}, TwilioFault{Outcome: statusFailed, OutcomeCode: 30008}},
-	{Magic{"+15005550012", "accepted, then never a receipt"}, TwilioFault{Outcome: outcomeNone}},
-	{Magic{"+15005550013", "throttled (429, 20429, Retry-After: 2)"}, TwilioFault{Status: 429, Code: 20429, RetryAfter: 2 * time.Second}},
-	{Magic{"+15005550014", "out of order (503, 20500)"}, TwilioFault{Status: 503, Code: 20500}},
-}
-
-// magicSenders are Twilio's test numbers on the sender's side, with Twilio's codes; they spoil every request from them.
-var magicSenders = map[string]int{
-	"+15005550001": 21212, // not a valid sender
-	"+15005550007": 21606, // not owned by the account
-	"+15005550008": 21611, // its queue is full
-}
-
 type magicMailbox struct {
 	Magic
-	fault SMTPFault
+	fault Fault
 }
 
 var magicMailboxes = []magicMailbox{
-	{Magic{"bounce", "no such mailbox (550 5.1.1)"}, SMTPFault{Code: 550, EnhancedCode: [3]int{5, 1, 1}, Message: "No such mailbox"}},
-	{Magic{"busy", "try again later (451 4.3.2)"}, SMTPFault{Code: 451, EnhancedCode: [3]int{4, 3, 2}, Message: "Busy, try again later"}},
+	{Magic{"bounce", "no such mailbox (550 5.1.1)"}, Fault{Status: 550, Code: "5.1.1", Message: "No such mailbox"}},
+	{Magic{"busy", "try again later (451 4.3.2)"}, Fault{Status: 451, Code: "4.3.2", Message: "Busy, try again later"}},
+	{Magic{"bounce-later", "accepted, then a bounce (5.1.1)"}, Fault{Outcome: statusUndelivered, OutcomeCode: "5.1.1"}},
+	{Magic{"never-arrives", "accepted, then lost"}, Fault{Lost: true}},
 }
 
-// MagicNumbers lists the numbers that make the simulated Twilio fail, whatever the sender.
-func MagicNumbers() []Magic {
-	list := make([]Magic, len(magicNumbers))
-	for i, m := range magicNumbers {
-		list[i] = m.Magic
-	}
-	return list
-}
-
-// MagicMailboxes lists the local parts that make the simulated mail server refuse a recipient, at any domain; case does not matter.
+// MagicMailboxes lists the local parts that make the simulated mail servers fail a recipient, at any domain; case does not matter.
 func MagicMailboxes() []Magic {
 	list := make([]Magic, len(magicMailboxes))
 	for i, m := range magicMailboxes {
@@ -138,39 +105,26 @@ func MagicMailboxes() []Magic {
 	return list
 }
 
-func (in *Inbox) twilioFault(r TwilioRequest) TwilioFault {
-	if hook := in.twilioFaults.Load(); hook != nil {
-		if f := (*hook)(r); f != nil {
-			return *f
-		}
+// smtpHook asks the hook; nil says that it leaves the command to the rules and the magic mailboxes.
+func (in *Inbox) smtpHook(r SMTPRequest) *SMTPFault {
+	if hook := in.smtpFaults.Load(); hook != nil {
+		return (*hook)(r)
 	}
-	for _, m := range magicNumbers {
-		if m.Address == r.To {
-			return m.fault
-		}
-	}
-	if code, ok := magicSenders[r.From]; ok {
-		return TwilioFault{Status: 400, Code: code}
-	}
-	return TwilioFault{}
+	return nil
 }
 
-func (in *Inbox) smtpFault(r SMTPRequest) SMTPFault {
-	if hook := in.smtpFaults.Load(); hook != nil {
-		if f := (*hook)(r); f != nil {
-			return *f
-		}
+// mailFault is what goes wrong with mail to an address: what a rule says, else what the mailbox is known for.
+func (in *Inbox) mailFault(name, to string) Fault {
+	if f := in.fault(name, to); !f.None() {
+		return f
 	}
-	if r.Stage != StageRcpt {
-		return SMTPFault{}
-	}
-	local, _, _ := strings.Cut(r.To[len(r.To)-1], "@")
+	local, _, _ := strings.Cut(to, "@")
 	for _, m := range magicMailboxes {
 		if strings.EqualFold(m.Address, local) {
 			return m.fault
 		}
 	}
-	return SMTPFault{}
+	return Fault{}
 }
 
 // pause waits for d, or less when the inbox closes or done is closed.

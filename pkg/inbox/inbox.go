@@ -1,14 +1,15 @@
-// Package inbox is where codes land when nothing may leave the machine: a simulated Twilio Messages API, a simulated mail server, and
-// the one inbox that both feed, read by people on a page and by programs as JSON.
+// Package inbox is where codes land when nothing may leave the machine: simulated providers for phones (Twilio, Vonage, AWS SNS, the signed
+// webhook) and mail servers, and the one inbox that all of them feed, read by people on a page and by programs as JSON.
 //
-// The providers are servers that speak the real wire, so that the code under test is the code that runs: twilio-go and go-mail meet
+// The providers are servers that speak the real wire, so that the code under test is the code that runs: twilio-go, AWS's SDK and go-mail meet
 // them unchanged. What the package promises:
 //
-//   - A message that a provider here has accepted is in the inbox before the answer leaves.
+//   - A message that a provider here has accepted is in the inbox before the answer leaves, unless it was asked to be lost.
 //   - Messages live in memory only, bounded by count and by bytes; the oldest go first. A restart empties the inbox.
-//   - Nothing is sent to any address but a loopback one, and nothing is logged of a message but its id and channel.
-//   - Failures can be asked for, by magic numbers and addresses (see MagicNumbers and MagicMailboxes) or by hooks (SetTwilioFaults,
-//     SetSMTPFaults), so that every error path of a sender can be walked.
+//   - Nothing is sent to any address but a loopback one, and nothing is logged of a message but its id, channel and provider.
+//   - Failures can be asked for, by rules (SetFaults, or /api/faults), by magic numbers and addresses (see MagicNumbers and MagicMailboxes) or by
+//     hooks (SetTwilioFaults, SetSMTPFaults), so that every error path of a sender can be walked. A hook is asked first, magic last.
+//   - One process plays any number of providers: each that is addressed by a name of its own (/at/<name>, ServeSMTPAs) fails and is counted apart.
 //
 // It is a development and test tool: the page has no login, so serve it on a loopback address.
 package inbox
@@ -41,10 +42,29 @@ type Config struct {
 	// TwilioAPIKey ("SK…") and TwilioAPISecret are accepted in their place when both are set.
 	TwilioAPIKey, TwilioAPISecret string
 
+	// SNSAccessKeyID and SNSSecretAccessKey are what requests to the simulated SNS must be signed with. Without an id both are drawn at random: see
+	// Inbox.SNSCredentials.
+	SNSAccessKeyID, SNSSecretAccessKey string
+
+	// VonageKey and VonageSecret are what the simulated Vonage asks for; empty ones are drawn at random: see Inbox.VonageCredentials.
+	VonageKey, VonageSecret string
+	// VonageSignatureSecret, where it is set, is taken in place of the secret as the key of signed requests, and receipts are signed with it (HMAC with
+	// SHA-256).
+	VonageSignatureSecret string
+	// VonageReceiptURL is where receipts go that a message names no callback for, and VonageReceiptMethod how all of them do: VonageGET, VonagePOST
+	// (the default) or VonagePOSTJSON. In this URL and the next one, {provider} stands for the provider's name.
+	VonageReceiptURL, VonageReceiptMethod string
+
+	// WebhookSecret ("whsec_…") is what posts to the simulated webhook, and its receipts, are signed with; an empty one is drawn at random: see
+	// Inbox.WebhookSecret. WebhookReceiptURL is where the receipts go.
+	WebhookSecret, WebhookReceiptURL string
+
 	// SMTPUser and SMTPPassword make AUTH PLAIN a condition of sending when either is set. Without them any credentials are accepted.
 	SMTPUser, SMTPPassword string
 	// SMTPTLS turns STARTTLS on; AUTH is then offered over TLS only (RFC 4954, section 4).
 	SMTPTLS *tls.Config
+	// BounceTo gets each bounce that the simulated mail servers write, a whole message (RFC 3464), in a goroutine that Close waits for. Nil: Inbox.Bounces only.
+	BounceTo func(raw []byte)
 
 	Max      int              // messages kept; 0 means DefaultMax
 	MaxBytes int              // bytes kept; 0 means DefaultMaxBytes
@@ -60,6 +80,9 @@ type Inbox struct {
 	twilioFaults atomic.Pointer[func(TwilioRequest) *TwilioFault]
 	smtpFaults   atomic.Pointer[func(SMTPRequest) *SMTPFault]
 	counts       counters
+	rules        *faultRules
+	tallies      tallies
+	bounces      bounces
 
 	ledger    *ledger
 	callbacks *http.Client
@@ -84,6 +107,18 @@ func New(cfg Config) *Inbox {
 	if cfg.TwilioAuthToken == "" {
 		cfg.TwilioAuthToken = newSID("")
 	}
+	if cfg.VonageKey == "" {
+		cfg.VonageKey = newSID("")[:8]
+	}
+	if cfg.VonageSecret == "" {
+		cfg.VonageSecret = newSID("")
+	}
+	if cfg.WebhookSecret == "" {
+		cfg.WebhookSecret = newWebhookSecret()
+	}
+	if cfg.SNSAccessKeyID == "" {
+		cfg.SNSAccessKeyID, cfg.SNSSecretAccessKey = newSNSKey()
+	}
 	if cfg.Max <= 0 {
 		cfg.Max = DefaultMax
 	}
@@ -98,6 +133,7 @@ func New(cfg Config) *Inbox {
 		cfg:       cfg,
 		log:       cfg.Logger,
 		store:     newStore(cfg.Max, cfg.MaxBytes, cfg.Now),
+		rules:     &faultRules{},
 		ledger:    newLedger(cfg.Max),
 		callbacks: newCallbackClient(),
 		slots:     make(chan struct{}, callbackConcurrency),
@@ -151,8 +187,8 @@ func (in *Inbox) Clear() { in.store.clear() }
 // with an error that wraps the cause of that.
 func (in *Inbox) Wait(ctx context.Context, f Filter) (Message, error) { return in.store.wait(ctx, f) }
 
-// Changed returns a channel that is closed at the next Add or Clear. Take it before reading the inbox, so that no change between the two
-// is missed.
+// Changed returns a channel that is closed at the next Add or Clear, or when a fault rule comes or goes. Take it before reading the inbox,
+// so that no change between the two is missed.
 func (in *Inbox) Changed() <-chan struct{} { return in.store.changes() }
 
 // newSID returns prefix and 32 random hexadecimal digits, the form of every Twilio identifier.

@@ -14,30 +14,34 @@ import (
 
 // The channels of a Message.
 const (
-	SMS   = "sms"
-	Email = "email"
+	SMS      = "sms"
+	Voice    = "voice"
+	WhatsApp = "whatsapp"
+	Email    = "email"
 )
 
-// The providers of a Message.
+var channels = []string{SMS, Voice, WhatsApp, Email}
+
+// Kinds of simulated providers. One that is addressed by no name of its own goes by its kind.
 const (
 	ProviderTwilio = "twilio"
 	ProviderSMTP   = "smtp"
 )
 
-// A Message is one SMS, or one email as one recipient got it.
+// A Message is one SMS, call or WhatsApp message, or one email as one recipient got it.
 type Message struct {
 	ID       string    // UUIDv7 (RFC 9562, section 5.7); later messages have greater ids, compared as text
 	At       time.Time // when it was accepted: UTC, whole milliseconds, never before the sender's own reading of the same clock
-	Channel  string    // SMS or Email
-	Provider string    // ProviderTwilio or ProviderSMTP
+	Channel  string    // SMS, Voice, WhatsApp or Email
+	Provider string    // the simulated provider's name: its kind, such as ProviderTwilio, or the name that it was addressed by (/at/<name>, ServeSMTPAs)
 	From     string    // a number, a sender id, a messaging service SID, or the addr-spec of the From header
 	To       string    // E.164, or the envelope recipient
 	Subject  string    // email only, decoded (RFC 2047)
-	Text     string    // the SMS, or the text/plain part
+	Text     string    // the SMS or WhatsApp message, what a call says, or the text/plain part
 	HTML     string    // the text/html part; email only
 
-	Header    mail.Header `json:"-"` // the email's header as it came, for tests; nil for SMS
-	Reference string      `json:"-"` // the provider's own id: the Twilio message SID; empty for email
+	Header    mail.Header `json:"-"` // the email's header as it came, for tests; nil for what goes to a phone
+	Reference string      `json:"-"` // the provider's own id, such as the Twilio message SID; empty for email
 }
 
 // timeLayout is RFC 3339 with exactly three decimals, as the wire has it.
@@ -77,6 +81,8 @@ var (
 	webOTPLine = regexp.MustCompile(`(?m)^@\S+ #(\w{4,10})\b`)
 	codeOnLine = regexp.MustCompile(`(?m)^[ \t]*([0-9]{4,10})[ \t\r]*$`)
 	codeInText = regexp.MustCompile(`(?:^|[^\w+.,#/-])([0-9]{4,10})(?:$|[.,](?:$|[^0-9])|[^\w.,-])`)
+	codeSaid   = regexp.MustCompile(`(?:^|[^0-9])((?:[0-9][^0-9\pL\n]{1,3}){3,9}[0-9])(?:$|[^0-9])`)
+	notDigits  = regexp.MustCompile(`[^0-9]+`)
 	link       = regexp.MustCompile(`[a-z]+://\S+`)
 	markup     = regexp.MustCompile(`(?s)<style.*?</style>|<[^>]*>`)
 	moment     = regexp.MustCompile(`[0-9]{4}(?:年[0-9]+月[0-9]+日)?[^0-9\n]{1,4}[0-9]{1,2}:[0-9]{2}`) // "2026, 14:05", the end of a date and its time
@@ -84,8 +90,14 @@ var (
 
 // Code returns the one-time code that the message carries, or "" when it shows none. It looks, in this order, for the WebOTP line
 // ("@host #123456"), for a line of 4–10 digits alone, and for the first group of 4–10 digits that is no part of a link, a number with
-// decimals, a phone number, a moment or a word of Latin letters. It reads the text, else the HTML, else the subject.
+// decimals, a phone number, a moment or a word of Latin letters. It reads the text, else the HTML, else the subject. Of a call it is the
+// first 4–10 digits that are said one by one, as in "4. 9. 2. 0.".
 func (m Message) Code() string {
+	if m.Channel == Voice {
+		if said := codeSaid.FindStringSubmatch(m.Text); said != nil {
+			return notDigits.ReplaceAllString(said[1], "")
+		}
+	}
 	for _, s := range []string{m.Text, markup.ReplaceAllString(m.HTML, "\n"), m.Subject} {
 		s = moment.ReplaceAllString(link.ReplaceAllString(s, ""), "")
 		for _, re := range []*regexp.Regexp{webOTPLine, codeOnLine, codeInText} {
@@ -99,10 +111,11 @@ func (m Message) Code() string {
 
 // A Filter selects messages. Its zero value selects all.
 type Filter struct {
-	To      string // the exact recipient; case does not matter
-	Channel string // SMS or Email
-	After   After  // only what came later
-	Limit   int    // at most so many, the newest; 0 means all
+	To       string // the exact recipient; case does not matter
+	Channel  string // SMS, Voice, WhatsApp or Email
+	Provider string // the simulated provider's name
+	After    After  // only what came later
+	Limit    int    // at most so many, the newest; 0 means all
 }
 
 // An After is a point in the inbox: a message or a time. Its zero value is before everything.
@@ -135,6 +148,7 @@ func ParseAfter(s string) (After, error) {
 
 func (f Filter) matches(m *Message) bool {
 	return (f.Channel == "" || f.Channel == m.Channel) &&
+		(f.Provider == "" || f.Provider == m.Provider) &&
 		(f.To == "" || strings.EqualFold(f.To, m.To)) &&
 		m.ID > f.After.id &&
 		m.At.After(f.After.at)

@@ -4,9 +4,11 @@ import (
 	"embed"
 	"fmt"
 	"html/template"
+	"maps"
 	"mime"
 	"net/http"
 	"net/mail"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,10 +29,27 @@ const pageMessages = 100
 const liveRetry = time.Second
 
 type pageData struct {
+	Host         string // of this inbox, as the reader named it
 	Total, Shown int
 	Cards        []card
-	Numbers      []Magic
-	Mailboxes    []Magic
+	Faults       []FaultRule
+	Magic        []magicGroup
+}
+
+// A magicGroup is what one simulated provider is made to fail by.
+type magicGroup struct {
+	Provider string
+	List     []Magic
+	AnyHost  bool // the addresses are local parts, good at any domain
+}
+
+func magicGroups() []magicGroup {
+	return []magicGroup{
+		{Provider: "Twilio", List: MagicNumbers()},
+		{Provider: "Vonage", List: VonageMagicNumbers()},
+		{Provider: "SNS", List: snsMagic()},
+		{Provider: "Mail servers", List: MagicMailboxes(), AnyHost: true},
+	}
 }
 
 // card is a message as the page shows it.
@@ -42,13 +61,23 @@ type card struct {
 	CodeInText          bool
 }
 
+var badges = map[string]string{SMS: "SMS", Voice: "Call", WhatsApp: "WhatsApp", Email: "Email"}
+
+// snsMagic words what the simulated SNS does with magic numbers: it knows errors by name only.
+func snsMagic() []Magic {
+	var list []Magic
+	for _, to := range slices.Sorted(maps.Keys(magicSNS)) {
+		list = append(list, Magic{to, fmt.Sprintf("%s (%d)", magicSNS[to].Code, magicSNS[to].Status)})
+	}
+	return list
+}
+
 func newCard(m Message) card {
 	c := card{
-		Message: m, Badge: "SMS", Sender: m.From, Code: m.Code(), Before: m.Text,
+		Message: m, Badge: badges[m.Channel], Sender: m.From, Code: m.Code(), Before: m.Text,
 		Stamp: m.At.Format(timeLayout), Day: m.At.Local().Format("2 Jan"), Clock: m.At.Local().Format("15:04:05"),
 	}
 	if m.Channel == Email {
-		c.Badge = "Email"
 		c.Sender = senderName(m)
 	}
 	if before, after, ok := strings.Cut(m.Text, c.Code); ok && c.Code != "" {
@@ -66,9 +95,12 @@ func senderName(m Message) string {
 	return m.From
 }
 
-func (in *Inbox) servePage(w http.ResponseWriter, _ *http.Request) {
+func (in *Inbox) servePage(w http.ResponseWriter, r *http.Request) {
 	messages := in.List(Filter{Limit: pageMessages})
-	data := pageData{Total: in.store.count(), Shown: len(messages), Numbers: MagicNumbers(), Mailboxes: MagicMailboxes()}
+	data := pageData{
+		Host: r.Host, Total: in.store.count(), Shown: len(messages),
+		Faults: in.Faults(), Magic: magicGroups(),
+	}
 	for _, m := range messages {
 		data.Cards = append(data.Cards, newCard(m))
 	}

@@ -1,13 +1,14 @@
 package inbox
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -26,11 +27,20 @@ const (
 
 // ServeSMTP accepts mail for any address on l until ctx ends (RFC 5321), then closes l, lets transactions under way finish for up to a
 // second, closes what is left and returns nil. It takes l over and returns an error only when accepting fails before ctx ends.
+//
+// A rule of faults strikes a recipient. It refuses at RCPT; all else happens once the content was read, so that a caller who hears nothing
+// cannot know what became of the message, as it is with a request over HTTP.
 func (in *Inbox) ServeSMTP(ctx context.Context, l net.Listener) error {
+	return in.ServeSMTPAs(ctx, ProviderSMTP, l)
+}
+
+// ServeSMTPAs is ServeSMTP for a relay of another name, by which faults and counts know it: each relay has a listener of its own.
+func (in *Inbox) ServeSMTPAs(ctx context.Context, name string, l net.Listener) error {
 	server := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
-		return &mailSession{in: in, conn: c, stop: ctx.Done()}, nil
+		return &mailSession{in: in, name: name, conn: c, stop: ctx.Done()}, nil
 	}))
-	server.Domain = "inbox.localhost"
+	server.Domain = mailDomain
+	server.EnableDSN = true // RFC 3461
 	server.MaxMessageBytes = maxMessageBytes
 	server.MaxRecipients = maxRecipients
 	server.TLSConfig = in.cfg.SMTPTLS
@@ -75,11 +85,13 @@ func (in *Inbox) ServeSMTP(ctx context.Context, l net.Listener) error {
 // A mailSession is one client's dialogue. The server calls it from one goroutine at a time.
 type mailSession struct {
 	in            *Inbox
+	name          string // the provider's
 	conn          *smtp.Conn
 	stop          <-chan struct{} // ends delays
 	authenticated bool
 	from          string
-	to            []string
+	options       smtp.MailOptions
+	to            []recipient
 }
 
 var _ smtp.AuthSession = (*mailSession)(nil)
@@ -107,66 +119,140 @@ func (s *mailSession) Auth(mechanism string) (sasl.Server, error) {
 	}), nil
 }
 
-func (s *mailSession) Mail(from string, _ *smtp.MailOptions) error {
+func (s *mailSession) Mail(from string, options *smtp.MailOptions) error {
 	if s.authRequired() && !s.authenticated {
 		return errAuthRequired
 	}
-	if _, err := s.strike(SMTPRequest{Stage: StageMail, N: s.in.counts.smtpMail.Add(1), From: from}); err != nil {
+	hook := s.in.smtpHook(SMTPRequest{Stage: StageMail, N: s.in.counts.smtpMail.Add(1), From: from})
+	if err := s.strike(hook); err != nil {
 		return err
 	}
-	s.from, s.to = from, nil
+	s.Reset()
+	s.from = from
+	if options != nil {
+		s.options = *options
+	}
 	return nil
 }
 
-func (s *mailSession) Rcpt(to string, _ *smtp.RcptOptions) error {
-	asked := append(slices.Clone(s.to), to)
-	if _, err := s.strike(SMTPRequest{Stage: StageRcpt, N: s.in.counts.smtpRcpt.Add(1), From: s.from, To: asked}); err != nil {
+func (s *mailSession) Rcpt(to string, options *smtp.RcptOptions) error {
+	asked := recipient{address: to}
+	if options != nil {
+		asked.options = *options
+	}
+	hook := s.in.smtpHook(SMTPRequest{
+		Stage: StageRcpt, N: s.in.counts.smtpRcpt.Add(1), From: s.from, To: append(s.addresses(), to),
+	})
+	if hook == nil {
+		asked.fault = s.in.mailFault(s.name, to)
+		if asked.fault.refuses() {
+			hook = asked.fault.refusal()
+		}
+	}
+	if err := s.strike(hook); err != nil {
 		return err
 	}
-	s.to = asked
+	s.to = append(s.to, asked)
 	return nil
+}
+
+func (s *mailSession) addresses() []string {
+	list := make([]string, len(s.to), len(s.to)+1)
+	for i, r := range s.to {
+		list[i] = r.address
+	}
+	return list
 }
 
 func (s *mailSession) Data(r io.Reader) error {
-	m, err := parseMail(r)
+	raw, err := io.ReadAll(r)
 	if err != nil {
 		if refusal, ok := errors.AsType[*smtp.SMTPError](err); ok { // too large, or the client went away in mid-content
+			s.in.refused(s.name)
 			return refusal
 		}
+		return fmt.Errorf("reading the content: %w", err)
+	}
+	m, err := parseMail(bytes.NewReader(raw))
+	if err != nil {
+		s.in.refused(s.name)
 		return &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 6, 0}, Message: "Content refused: " + oneLine(err.Error())}
 	}
+	m.Provider = s.name
 	if m.From == "" {
 		m.From = s.from
 	}
-	fault, err := s.strike(SMTPRequest{Stage: StageData, N: s.in.counts.smtpData.Add(1), From: s.from, To: slices.Clone(s.to), Message: m})
-	if err != nil {
+	hook := s.in.smtpHook(SMTPRequest{Stage: StageData, N: s.in.counts.smtpData.Add(1), From: s.from, To: s.addresses(), Message: m})
+	if hook == nil {
+		hook = s.atContent()
+	}
+	if err := s.strike(hook); err != nil {
 		return err
 	}
+	arrived := s.in.cfg.Now()
 	for _, to := range s.to {
-		m.To = to
-		s.in.Add(m)
+		m.To = to.address
+		if !to.fault.Lost {
+			s.in.Add(m)
+		}
+		s.in.took(s.name, m.To, m.Subject+"\x00"+m.Text)
+		s.in.bounceLater(outgoing{provider: s.name, from: s.from, options: s.options, to: to, raw: raw, arrived: arrived})
 	}
 	s.in.counts.smtpTransactions.Add(1)
-	if fault.AcceptThenDrop {
+	if hook.AcceptThenDrop {
 		return s.drop()
 	}
 	return nil
 }
 
-func (s *mailSession) Reset() { s.from, s.to = "", nil }
+// atContent is what the recipients' faults do to the transaction as a whole, which has one reply: the longest delay, and whatever one of them asks for.
+func (s *mailSession) atContent() *SMTPFault {
+	var whole SMTPFault
+	for _, to := range s.to {
+		whole.Delay = max(whole.Delay, to.fault.Delay)
+		whole.DropConnection = whole.DropConnection || to.fault.Drop
+		whole.AcceptThenDrop = whole.AcceptThenDrop || to.fault.AcceptThenDrop
+	}
+	return &whole
+}
+
+// refusal is the reply that a refusing fault means to a mail server. A status that is no refusal over SMTP, or none, follows the enhanced code, and what has
+// neither is permanent.
+func (f Fault) refusal() *SMTPFault {
+	reply := &SMTPFault{Delay: f.Delay, Code: f.Status, Message: f.Message}
+	if parts := enhancedCode.FindStringSubmatch(f.Code); parts != nil && parts[1] != "2" {
+		for i := range reply.EnhancedCode {
+			reply.EnhancedCode[i], _ = strconv.Atoi(parts[1+i]) // at most three digits
+		}
+	}
+	switch {
+	case reply.Code >= 400:
+	case reply.EnhancedCode[0] == 4 || reply.Code != 0:
+		reply.Code = 451
+	default:
+		reply.Code = 550
+	}
+	return reply
+}
+
+func (s *mailSession) Reset() { s.from, s.options, s.to = "", smtp.MailOptions{}, nil }
 
 func (s *mailSession) Logout() error { return nil }
 
-// strike applies the fault that the hook or a magic mailbox asks for; an error is the reply that refuses the command.
-func (s *mailSession) strike(r SMTPRequest) (SMTPFault, error) {
-	f := s.in.smtpFault(r)
+// strike does what a fault asks for; an error is the reply that refuses the command. Nil is no fault.
+func (s *mailSession) strike(f *SMTPFault) error {
+	if f == nil {
+		return nil
+	}
 	s.in.pause(f.Delay, s.stop)
 	if f.DropConnection {
-		return f, s.drop()
+		s.in.refused(s.name)
+		return s.drop()
 	}
 	if f.Code == 0 {
-		return f, nil
+		return nil
 	}
+	s.in.refused(s.name)
 	reply := &smtp.SMTPError{Code: f.Code, EnhancedCode: smtp.EnhancedCode(f.EnhancedCode), Message: f.Message}
 	if f.EnhancedCode == [3]int{} {
 		reply.EnhancedCode = smtp.EnhancedCode{f.Code / 100, 0, 0}
@@ -174,7 +260,7 @@ func (s *mailSession) strike(r SMTPRequest) (SMTPFault, error) {
 	if reply.Message == "" {
 		reply.Message = "Refused by a simulated fault"
 	}
-	return f, reply
+	return reply
 }
 
 // drop closes the connection below TLS, so that not even a close_notify leaves; the error that it returns has nowhere to go.

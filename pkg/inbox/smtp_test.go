@@ -34,13 +34,24 @@ func certificate(t *testing.T) (server, client *tls.Config) {
 // serveMail starts the mail server of in and returns its port; stop ends it and may be left to the test's end.
 func serveMail(t *testing.T, in *inbox.Inbox) (port int, stop func()) {
 	t.Helper()
+	return serveMailAs(t, in, inbox.ProviderSMTP)
+}
+
+func serveMailAs(t *testing.T, in *inbox.Inbox, name string) (port int, stop func()) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- in.ServeSMTP(ctx, l) }()
+	go func() {
+		if name == inbox.ProviderSMTP {
+			served <- in.ServeSMTP(ctx, l)
+			return
+		}
+		served <- in.ServeSMTPAs(ctx, name, l)
+	}()
 	stopped := false
 	stop = func() {
 		if stopped {
@@ -187,8 +198,15 @@ func TestMailFaults(t *testing.T) {
 	}
 }
 
-// dialogue speaks SMTP by hand: each step is a line to send and the start of the reply to expect; an empty line sends nothing.
-func dialogue(t *testing.T, port int, steps ...[2]string) net.Conn {
+// A conversation is SMTP spoken by hand.
+type conversation struct {
+	t      *testing.T
+	conn   net.Conn
+	reader *textproto.Reader
+}
+
+// converse connects and reads the greeting.
+func converse(t *testing.T, port int) *conversation {
 	t.Helper()
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
@@ -196,29 +214,46 @@ func dialogue(t *testing.T, port int, steps ...[2]string) net.Conn {
 	}
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
-	reader := textproto.NewReader(bufio.NewReader(conn))
-	for _, step := range steps {
-		if step[0] != "" {
-			fmt.Fprintf(conn, "%s\r\n", step[0])
-		}
-		for {
-			line, err := reader.ReadLine()
-			if err != nil {
-				t.Fatalf("%.40q: %v", step[0], err)
-			}
-			if len(line) > 3 && line[3] == '-' {
-				continue
-			}
-			if !strings.HasPrefix(line, step[1]) {
-				t.Fatalf("%.40q: got %q, want %q", step[0], line, step[1])
-			}
-			break
-		}
-	}
-	return conn
+	c := &conversation{t, conn, textproto.NewReader(bufio.NewReader(conn))}
+	c.expect("", "220")
+	return c
 }
 
-var envelope = [][2]string{{"", "220"}, {"EHLO localhost", "250"}, {"MAIL FROM:<a@example.com>", "250"}, {"RCPT TO:<b@example.com>", "250"}, {"DATA", "354"}}
+// say sends a line, if it is not empty, and returns the last line of the reply.
+func (c *conversation) say(line string) string {
+	c.t.Helper()
+	if line != "" {
+		fmt.Fprintf(c.conn, "%s\r\n", line)
+	}
+	for {
+		reply, err := c.reader.ReadLine()
+		if err != nil {
+			c.t.Fatalf("%.40q: %v", line, err)
+		}
+		if len(reply) <= 3 || reply[3] != '-' {
+			return reply
+		}
+	}
+}
+
+func (c *conversation) expect(line, want string) {
+	c.t.Helper()
+	if reply := c.say(line); !strings.HasPrefix(reply, want) {
+		c.t.Fatalf("%.40q: got %q, want %q", line, reply, want)
+	}
+}
+
+// dialogue connects and goes through steps, each a line to send and the start of the reply to expect.
+func dialogue(t *testing.T, port int, steps ...[2]string) net.Conn {
+	t.Helper()
+	c := converse(t, port)
+	for _, step := range steps {
+		c.expect(step[0], step[1])
+	}
+	return c.conn
+}
+
+var envelope = [][2]string{{"EHLO localhost", "250"}, {"MAIL FROM:<a@example.com>", "250"}, {"RCPT TO:<b@example.com>", "250"}, {"DATA", "354"}}
 
 func TestMailContent(t *testing.T) {
 	in := inbox.New(inbox.Config{})
@@ -259,9 +294,9 @@ func TestMailServerEndsWithOpenConnections(t *testing.T) {
 		return &inbox.SMTPFault{Delay: map[bool]time.Duration{true: time.Hour}[r.From == "slow@example.com"]}
 	})
 	port, stop := serveMail(t, in)
-	dialogue(t, port, [2]string{"", "220"})
+	dialogue(t, port)
 	dialogue(t, port, envelope...)
-	slow := dialogue(t, port, envelope[:2]...)
+	slow := dialogue(t, port, envelope[0])
 	fmt.Fprintf(slow, "MAIL FROM:<slow@example.com>\r\n")
 	stop() // TestMain finds what is left running
 }

@@ -105,6 +105,13 @@ func (s *store) changes() <-chan struct{} {
 	return s.changed
 }
 
+// touch announces a change of what is shown beside the messages.
+func (s *store) touch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.announce()
+}
+
 func (s *store) announce() {
 	close(s.changed)
 	s.changed = make(chan struct{})

@@ -141,7 +141,7 @@ func TestMessageJSON(t *testing.T) {
 }
 
 func TestCode(t *testing.T) {
-	for _, c := range []struct{ text, html, subject, want string }{
+	for _, c := range []struct{ text, html, subject, want, channel string }{
 		{text: "Your code is 123456.", want: "123456"},
 		{text: "123456 is your code", want: "123456"},
 		{text: "Pay 1200.50 EUR to Shop with 654321", want: "654321"},
@@ -157,8 +157,12 @@ func TestCode(t *testing.T) {
 		{text: "認証コード:\n123456", want: "123456"},
 		{html: "<style>p{color:#123456}</style><p>Code</p><b>7788</b>", want: "7788"},
 		{subject: "1234 is your code", want: "1234"},
+		{channel: inbox.Voice, text: "Hello from Shop. Your code is 4. 9. 2. 0. 1. 7.\nOnce more, your code is 4. 9. 2. 0. 1. 7.", want: "492017"},
+		{channel: inbox.Voice, text: "Pay 1,200.50 EUR to Shop 24 with 6 , 5 , 4 , 3 , 2 , 1", want: "654321"},
+		{channel: inbox.Voice, text: "認証コードは 1、2、3、4、5、6 です", want: "123456"},
+		{channel: inbox.Voice, text: "Your code is 123456.", want: "123456"},
 	} {
-		if got := (inbox.Message{Text: c.text, HTML: c.html, Subject: c.subject}).Code(); got != c.want {
+		if got := (inbox.Message{Channel: c.channel, Text: c.text, HTML: c.html, Subject: c.subject}).Code(); got != c.want {
 			t.Errorf("%q %q: got %q, want %q", c.text+c.subject, c.html, got, c.want)
 		}
 	}

@@ -26,28 +26,37 @@ var (
 	alphaID    = regexp.MustCompile(`^[A-Za-z0-9 +\-_&]{1,11}$`) // with a letter in it
 	letter     = regexp.MustCompile(`[A-Za-z]`)
 	serviceSID = regexp.MustCompile(`^MG[0-9a-fA-F]{32}$`)
+	contentSID = regexp.MustCompile(`^HX[0-9a-fA-F]{32}$`)
 )
+
+// whatsAppPrefix marks an address of WhatsApp, on both sides.
+const whatsAppPrefix = "whatsapp:"
 
 // poolNumber is the sender that the simulated messaging services pick: Twilio's test number that passes every check.
 const poolNumber = "+15005550006"
 
-// routeTwilio adds the Messages API of version 2010-04-01 under /twilio, which stands for https://api.twilio.com.
+// routeTwilio adds the Messages and Calls APIs of version 2010-04-01 under /twilio, which stands for https://api.twilio.com.
 func (in *Inbox) routeTwilio(mux *http.ServeMux) {
 	const account = "/twilio/2010-04-01/Accounts/{account}/"
-	mux.HandleFunc(account+"Messages.json", in.authenticated(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			methodNotAllowed(w, http.MethodPost)
-			return
-		}
-		in.createMessage(w, r)
-	}))
-	mux.HandleFunc(account+"Messages/{message}", in.authenticated(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			methodNotAllowed(w, http.MethodGet, http.MethodHead)
-			return
-		}
-		in.fetchMessage(w, r)
-	}))
+	for _, kind := range []struct {
+		path, prefix string
+		create       http.HandlerFunc
+	}{{"Messages", messagePrefix, in.createMessage}, {"Calls", callPrefix, in.createCall}} {
+		mux.HandleFunc(account+kind.path+".json", in.authenticated(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodPost {
+				methodNotAllowed(w, http.MethodPost)
+				return
+			}
+			kind.create(w, r)
+		}))
+		mux.HandleFunc(account+kind.path+"/{sid}", in.authenticated(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet && r.Method != http.MethodHead {
+				methodNotAllowed(w, http.MethodGet, http.MethodHead)
+				return
+			}
+			in.fetchTwilio(w, r, kind.prefix)
+		}))
+	}
 	mux.HandleFunc("/twilio/", func(w http.ResponseWriter, r *http.Request) { twilioNotFound(w, r) })
 }
 
@@ -80,59 +89,110 @@ func (in *Inbox) authenticated(next http.HandlerFunc) http.HandlerFunc {
 }
 
 func (in *Inbox) createMessage(w http.ResponseWriter, r *http.Request) {
-	n := in.counts.twilioRequests.Add(1)
-	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-	if err := r.ParseForm(); err != nil {
-		writeTwilioError(w, http.StatusBadRequest, 20001, "The request body cannot be read as a form")
+	n, name := in.counts.twilioRequests.Add(1), in.nameOf(r, ProviderTwilio)
+	form, ok := in.twilioForm(w, r, name, checkMessage)
+	if !ok {
 		return
 	}
-	form := r.PostForm
-	if code, message := checkForm(form); code != 0 {
-		writeTwilioError(w, http.StatusBadRequest, code, message)
-		return
-	}
-	fault := in.twilioFault(TwilioRequest{
+	fault := in.messageFault(name, TwilioRequest{
 		N: n, AccountSID: r.PathValue("account"), To: form.Get("To"), From: form.Get("From"),
 		MessagingServiceSID: form.Get("MessagingServiceSid"), Body: form.Get("Body"), Form: form,
 	})
-	in.pause(fault.Delay, r.Context().Done())
-	switch {
-	case fault.DropConnection:
-		panic(http.ErrAbortHandler) // net/http closes the connection and says nothing
-	case fault.Status != 0:
-		writeTwilioFault(w, form, fault)
+	if in.refuseTwilio(w, r, name, form, fault) {
 		return
 	}
-
 	sent := in.newTwilioMessage(form)
-	in.ledger.add(sent)
-	from := sent.From
+	from, to, text, channel := sent.From, sent.To, sent.Body, SMS
 	if from == "" {
 		from = sent.MessagingServiceSID
 	}
-	in.Add(Message{Channel: SMS, Provider: ProviderTwilio, From: from, To: sent.To, Text: sent.Body, Reference: sent.SID})
+	if number, ok := strings.CutPrefix(to, whatsAppPrefix); ok {
+		from, to, channel = strings.TrimPrefix(from, whatsAppPrefix), number, WhatsApp
+	}
+	if form.Has("ContentSid") {
+		text = fillTemplate(form.Get("ContentVariables"))
+	}
 	in.counts.twilioMessages.Add(1)
-	resource := sent.resource() // before settling changes it
-	in.follow(sent, form.Get("StatusCallback"), fault)
-	if fault.AcceptThenDrop {
+	in.takeTwilio(w, taken{
+		what:    sent,
+		message: Message{Channel: channel, Provider: name, From: from, To: to, Text: text, Reference: sent.SID},
+		target:  form.Get("StatusCallback"),
+		steps:   messageSteps(fault),
+		fault:   fault,
+	})
+}
+
+// twilioForm reads and judges the form of a request; what is wrong with it has been answered when ok is false.
+func (in *Inbox) twilioForm(w http.ResponseWriter, r *http.Request, name string, check func(url.Values) (int, string)) (form url.Values, ok bool) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
+	if err := r.ParseForm(); err != nil {
+		in.refused(name)
+		writeTwilioError(w, http.StatusBadRequest, 20001, "The request body cannot be read as a form")
+		return nil, false
+	}
+	if code, message := check(r.PostForm); code != 0 {
+		in.refused(name)
+		writeTwilioError(w, http.StatusBadRequest, code, message)
+		return nil, false
+	}
+	return r.PostForm, true
+}
+
+// refuseTwilio does what a fault has in store before anything is taken, and reports whether that was all.
+func (in *Inbox) refuseTwilio(w http.ResponseWriter, r *http.Request, name string, form url.Values, fault Fault) bool {
+	in.pause(fault.Delay, r.Context().Done())
+	switch {
+	case fault.Drop:
+		in.refused(name)
+		panic(http.ErrAbortHandler) // net/http closes the connection and says nothing
+	case fault.refuses():
+		in.refused(name)
+		writeTwilioFault(w, form, fault)
+		return true
+	}
+	return false
+}
+
+// taken is a message or a call that Twilio took.
+type taken struct {
+	what    twilioResource
+	message Message // as the inbox shows it
+	target  string  // where its states are told; "" for nowhere
+	steps   []step  // the states that it goes through
+	fault   Fault
+}
+
+// takeTwilio puts into the inbox what was taken, settles what becomes of it and answers.
+func (in *Inbox) takeTwilio(w http.ResponseWriter, t taken) {
+	in.ledger.add(t.what)
+	in.took(t.message.Provider, t.message.To, t.message.Text)
+	if !t.fault.Lost {
+		in.Add(t.message)
+	}
+	resource := t.what.resource() // before settling changes it
+	in.follow(t)
+	if t.fault.AcceptThenDrop {
 		panic(http.ErrAbortHandler)
 	}
 	writeTwilioJSON(w, http.StatusCreated, resource)
 }
 
-func (in *Inbox) fetchMessage(w http.ResponseWriter, r *http.Request) {
-	sid, isJSON := strings.CutSuffix(r.PathValue("message"), ".json")
-	sent, known := in.ledger.get(sid)
-	if !isJSON || !known {
+// fetchTwilio shows what became of a message or a call, whose SIDs begin with prefix.
+func (in *Inbox) fetchTwilio(w http.ResponseWriter, r *http.Request, prefix string) {
+	sid, isJSON := strings.CutSuffix(r.PathValue("sid"), ".json")
+	what, known := in.ledger.get(sid)
+	if !isJSON || !known || !strings.HasPrefix(sid, prefix) {
 		twilioNotFound(w, r)
 		return
 	}
-	writeTwilioJSON(w, http.StatusOK, sent.resource())
+	writeTwilioJSON(w, http.StatusOK, what.resource())
 }
 
-// checkForm judges the fields that Twilio judges before it takes a message; code 0 means that all is well.
-func checkForm(form url.Values) (code int, message string) {
-	to, from, service, body := form.Get("To"), form.Get("From"), form.Get("MessagingServiceSid"), form.Get("Body")
+// checkMessage judges the fields that Twilio judges before it takes a message; code 0 means that all is well.
+func checkMessage(form url.Values) (code int, message string) {
+	to, toWhatsApp := strings.CutPrefix(form.Get("To"), whatsAppPrefix)
+	from, fromWhatsApp := strings.CutPrefix(form.Get("From"), whatsAppPrefix)
+	service, body := form.Get("MessagingServiceSid"), form.Get("Body")
 	switch {
 	case to == "":
 		return 21604, "A 'To' phone number is required."
@@ -142,10 +202,20 @@ func checkForm(form url.Values) (code int, message string) {
 		return 21603, "A 'From' phone number is required."
 	case service != "" && !serviceSID.MatchString(service):
 		return 21701, "The Messaging Service does not exist"
+	case from != "" && toWhatsApp != fromWhatsApp:
+		return 21910, "Invalid From and To pair. From and To should be of the same channel"
+	case fromWhatsApp && !e164.MatchString(from):
+		return 63007, "Twilio could not find a Channel with the specified From address"
 	case from != "" && !e164.MatchString(from) && !shortCode.MatchString(from) && !(alphaID.MatchString(from) && letter.MatchString(from)):
 		return 21212, twilioText(21212, form)
 	case body == "" && !form.Has("MediaUrl") && !form.Has("ContentSid"):
 		return 21602, "Message body is required."
+	case form.Has("ContentSid") && !contentSID.MatchString(form.Get("ContentSid")):
+		return 21655, "The ContentSid is Invalid"
+	case form.Has("ContentVariables") && !form.Has("ContentSid"):
+		return 21654, "ContentSid Required"
+	case form.Has("ContentVariables") && fillTemplate(form.Get("ContentVariables")) == "":
+		return 21656, "The ContentVariables Parameter is invalid"
 	case utf8.RuneCountInString(body) > maxBodyCharacters:
 		return 21617, fmt.Sprintf("The concatenated message body exceeds the %d character limit.", maxBodyCharacters)
 	}
@@ -154,12 +224,26 @@ func checkForm(form url.Values) (code int, message string) {
 			return 21624, fmt.Sprintf("The ValidityPeriod %s is invalid. It must be between 1 and %d.", v, maxValidityPeriod)
 		}
 	}
+	return checkCallback(form)
+}
+
+func checkCallback(form url.Values) (code int, message string) {
 	if v := form.Get("StatusCallback"); v != "" {
 		if u, err := url.Parse(v); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return 21609, fmt.Sprintf("The StatusCallback URL %s is not a valid URL.", v)
 		}
 	}
 	return 0, ""
+}
+
+// fillTemplate is the text of every content template here, which is WhatsApp's for codes: variable 1 is the code. Empty when the variables are not what
+// Twilio takes: a JSON object of texts, none of them empty.
+func fillTemplate(variables string) string {
+	var values map[string]string
+	if err := json.Unmarshal([]byte(variables), &values); err != nil || values["1"] == "" {
+		return ""
+	}
+	return values["1"] + " is your verification code."
 }
 
 // twilioText words an error as Twilio does, address and all, because a sender must not log it either there or here.
@@ -186,29 +270,53 @@ func twilioText(code int, form url.Values) string {
 		return fmt.Sprintf("The 'To' phone number: %s, is not currently reachable using the 'From' phone number: %s via SMS.", to, from)
 	case 21614:
 		return fmt.Sprintf("'To' number is not a valid mobile number: %s", to)
+	case 21210:
+		return fmt.Sprintf("The source phone number provided, %s, is not yet verified for your account.", from)
+	case 21214:
+		return fmt.Sprintf("The phone number you are attempting to call, %s, cannot be reached.", to)
+	case 21215:
+		return fmt.Sprintf("Account not authorized to call %s. Perhaps you need to enable some international permissions.", to)
+	case 21216:
+		return fmt.Sprintf("Account not allowed to call %s", to)
+	case 21217:
+		return fmt.Sprintf("Phone number does not appear to be valid: %s", to)
 	default:
 		return "An internal server error has occurred"
 	}
 }
 
-func writeTwilioFault(w http.ResponseWriter, form url.Values, f TwilioFault) {
-	if f.Code == 0 {
+func writeTwilioFault(w http.ResponseWriter, form url.Values, f Fault) {
+	code, err := strconv.Atoi(f.Code)
+	if err != nil {
 		switch f.Status {
 		case http.StatusTooManyRequests:
-			f.Code = 20429
+			code = 20429
 		case http.StatusUnauthorized:
-			f.Code = 20003
+			code = 20003
+		case http.StatusServiceUnavailable:
+			code = 20503
 		default:
-			f.Code = 20500
+			code = 20500
+		}
+	}
+	if f.Status == 0 {
+		switch code {
+		case 20003, 20403, 20404, 20429, 20500, 20503, 20504: // named for their status
+			f.Status = code % 1000
+		default:
+			f.Status = http.StatusBadRequest
+		}
+		if code == 20003 {
+			f.Status = http.StatusUnauthorized
 		}
 	}
 	if f.Message == "" {
-		f.Message = twilioText(f.Code, form)
+		f.Message = twilioText(code, form)
 	}
 	if f.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
 	}
-	writeTwilioError(w, f.Status, f.Code, f.Message)
+	writeTwilioError(w, f.Status, code, f.Message)
 }
 
 // writeTwilioError writes the error body of API version 2010-04-01, which twilio-go reads into client.TwilioRestError.

@@ -27,53 +27,80 @@ const (
 	callbackBackoff     = 200 * time.Millisecond // before the second attempt; doubled before each later one
 )
 
-// follow settles m, in the background when someone wants to hear of it.
-func (in *Inbox) follow(m *twilioMessage, callback string, f TwilioFault) {
+// A step is a state that a message or a call goes through.
+type step struct {
+	status string
+	code   int  // what went wrong, if that is told: a message's ErrorCode, a call's SipResponseCode
+	told   bool // by callback
+}
+
+// messageSteps are the states of a message after queued: sent, then the fault's outcome.
+func messageSteps(f Fault) []step {
+	final := step{statusDelivered, 0, true}
+	if f.Outcome == statusUndelivered || f.Outcome == statusFailed {
+		code, err := strconv.Atoi(f.OutcomeCode)
+		if err != nil {
+			code = 30008
+		}
+		final = step{f.Outcome, code, true}
+	}
+	return []step{{statusSent, 0, true}, final}
+}
+
+// follow settles what was taken, in the background when someone wants to hear of it or it takes time.
+func (in *Inbox) follow(t taken) {
 	switch {
-	case callback == "":
-		in.settle(m, "", f)
+	case t.fault.Lost || t.fault.Outcome == outcomeNone:
+	case t.target == "" && t.fault.ReceiptDelay <= 0:
+		in.settle(t)
 	case in.pending.Add(1) > int64(in.cfg.Max):
 		in.pending.Add(-1)
 		in.counts.callbacksFailed.Add(1)
-		in.log.Warn("status callbacks dropped: too many are waiting", "message", m.SID)
-		in.settle(m, "", f)
+		in.log.Warn("status callbacks dropped: too many are waiting", "message", t.what.sid())
+		t.target = ""
+		in.settle(t)
 	default:
 		in.spawn(func() {
 			defer in.pending.Add(-1)
-			in.settle(m, callback, f)
+			in.pause(t.fault.ReceiptDelay, nil)
+			in.settle(t)
 		})
 	}
 }
 
-// settle takes an accepted message through its states, each told to callback when there is one: sent, then the fault's outcome.
-func (in *Inbox) settle(m *twilioMessage, callback string, f TwilioFault) {
-	steps := []struct {
-		status string
-		code   int
-	}{{statusSent, 0}, {statusDelivered, 0}}
-	switch f.Outcome {
-	case outcomeNone:
+// settle takes a message or a call through its states and tells them: in their order, or the last one first.
+func (in *Inbox) settle(t taken) {
+	if !t.fault.Reversed {
+		for n, s := range t.steps {
+			t.what.advance(s.status, s.code)
+			in.tellStep(t, n)
+		}
 		return
-	case statusUndelivered, statusFailed:
-		code := f.OutcomeCode
-		if code == 0 {
-			code = 30008
-		}
-		steps[1].status, steps[1].code = f.Outcome, code
 	}
-	for _, step := range steps {
-		m.advance(step.status, step.code)
-		if callback != "" {
-			in.callBack(m, callback, step.status, step.code)
-		}
+	for _, s := range t.steps {
+		t.what.advance(s.status, s.code)
+	}
+	for n := range slices.Backward(t.steps) {
+		in.tellStep(t, n)
+	}
+}
+
+// tellStep posts step n to the sender's URL, if it has one and wants to hear of the step, as often as the fault says.
+func (in *Inbox) tellStep(t taken, n int) {
+	if t.target == "" || !t.steps[n].told {
+		return
+	}
+	form := t.what.callbackForm(n, t.steps[n])
+	for range 1 + max(t.fault.Repeat, 0) {
+		in.callBack(t.message.Provider, t.what.sid(), t.target, form)
 	}
 }
 
 // callBack posts one status to the sender's URL and gives up after callbackAttempts. Twilio promises no delivery either.
-func (in *Inbox) callBack(m *twilioMessage, target, status string, code int) {
+func (in *Inbox) callBack(name, sid, target string, form url.Values) {
 	if !loopbackURL(target) {
 		in.counts.callbacksFailed.Add(1)
-		in.log.Warn("status callback refused: its target is not a loopback address", "message", m.SID)
+		in.log.Warn("status callback refused: its target is not a loopback address", "message", sid)
 		return
 	}
 	select {
@@ -82,12 +109,12 @@ func (in *Inbox) callBack(m *twilioMessage, target, status string, code int) {
 	case <-in.ctx.Done():
 		return
 	}
-	form := m.callbackForm(status, code)
 	backoff := callbackBackoff
 	for attempt := 1; ; attempt++ {
 		err := in.postCallback(target, form)
 		if err == nil {
 			in.counts.callbacks.Add(1)
+			in.calledBack(name)
 			return
 		}
 		if in.ctx.Err() != nil {
@@ -95,7 +122,7 @@ func (in *Inbox) callBack(m *twilioMessage, target, status string, code int) {
 		}
 		if attempt == callbackAttempts {
 			in.counts.callbacksFailed.Add(1)
-			in.log.Warn("status callback given up", "message", m.SID, "status", status, "attempts", attempt, "error", err)
+			in.log.Warn("status callback given up", "message", sid, "attempts", attempt, "error", err)
 			return
 		}
 		in.pause(backoff, nil)
@@ -103,18 +130,22 @@ func (in *Inbox) callBack(m *twilioMessage, target, status string, code int) {
 	}
 }
 
-func (m *twilioMessage) callbackForm(status string, code int) url.Values {
+func (m *twilioMessage) callbackForm(_ int, told step) url.Values {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	form := url.Values{
 		"AccountSid": {m.AccountSID}, "ApiVersion": {twilioAPIVersion}, "From": {m.sender}, "To": {m.To},
-		"MessageSid": {m.SID}, "MessageStatus": {status}, "SmsSid": {m.SID}, "SmsStatus": {status},
+		"MessageSid": {m.SID}, "MessageStatus": {told.status}, "SmsSid": {m.SID}, "SmsStatus": {told.status},
 	}
 	if m.MessagingServiceSID != "" {
 		form.Set("MessagingServiceSid", m.MessagingServiceSID)
 	}
-	if code != 0 {
-		form.Set("ErrorCode", strconv.Itoa(code))
+	if strings.HasPrefix(m.To, whatsAppPrefix) {
+		form.Set("ChannelPrefix", "whatsapp")
+		form.Set("ChannelToAddress", strings.TrimPrefix(m.To, whatsAppPrefix))
+	}
+	if told.code != 0 {
+		form.Set("ErrorCode", strconv.Itoa(told.code))
 	}
 	return form
 }

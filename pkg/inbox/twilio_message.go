@@ -20,6 +20,20 @@ const (
 	outcomeNone       = "none"
 )
 
+// What SIDs begin with.
+const (
+	messagePrefix = "SM"
+	callPrefix    = "CA"
+)
+
+// A twilioResource is a message or a call on Twilio's side.
+type twilioResource interface {
+	sid() string
+	resource() map[string]any                 // as the API shows it
+	advance(status string, code int)          // moves it to a later state
+	callbackForm(n int, told step) url.Values // tells of its step n, from 0
+}
+
 // twilioMessage is a message on Twilio's side. Its exported fields never change; the rest is guarded by mu.
 type twilioMessage struct {
 	SID, AccountSID, To, From, MessagingServiceSID, Body string
@@ -37,7 +51,7 @@ type twilioMessage struct {
 func (in *Inbox) newTwilioMessage(form url.Values) *twilioMessage {
 	now := in.cfg.Now()
 	m := &twilioMessage{
-		SID: newSID("SM"), AccountSID: in.cfg.TwilioAccountSID,
+		SID: newSID(messagePrefix), AccountSID: in.cfg.TwilioAccountSID,
 		To: form.Get("To"), From: form.Get("From"), MessagingServiceSID: form.Get("MessagingServiceSid"), Body: form.Get("Body"),
 		Created: now, now: in.cfg.Now,
 		status: statusQueued, sender: form.Get("From"), updated: now,
@@ -48,13 +62,17 @@ func (in *Inbox) newTwilioMessage(form url.Values) *twilioMessage {
 	return m
 }
 
-// advance moves the message to a later state.
+func (m *twilioMessage) sid() string { return m.SID }
+
 func (m *twilioMessage) advance(status string, errorCode int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.status, m.errorCode, m.updated = status, errorCode, m.now()
 	if m.sender == "" {
 		m.sender = poolNumber
+		if strings.HasPrefix(m.To, whatsAppPrefix) {
+			m.sender = whatsAppPrefix + poolNumber
+		}
 	}
 	if status == statusSent {
 		m.sent = m.updated
@@ -112,6 +130,7 @@ const twilioAPIVersion = "2010-04-01"
 var deliveryErrors = map[int]string{
 	30003: "Unreachable destination handset",
 	30008: "Unknown error",
+	63024: "Invalid message recipient",
 }
 
 // rfc2822 writes a time as this API version does (RFC 2822, section 3.3, always in UTC).
@@ -144,33 +163,33 @@ func segments(text string) string {
 	return strconv.Itoa((units + each - 1) / each)
 }
 
-// ledger remembers the messages of the simulated Twilio by SID, the newest max of them.
+// ledger remembers the messages and calls of the simulated Twilio by SID, the newest max of them.
 type ledger struct {
 	max   int
 	mu    sync.Mutex
-	bySID map[string]*twilioMessage
+	bySID map[string]twilioResource
 	order []string // a ring once full
 	next  int
 }
 
-func newLedger(max int) *ledger { return &ledger{max: max, bySID: make(map[string]*twilioMessage)} }
+func newLedger(max int) *ledger { return &ledger{max: max, bySID: make(map[string]twilioResource)} }
 
-func (l *ledger) add(m *twilioMessage) {
+func (l *ledger) add(r twilioResource) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.bySID[m.SID] = m
+	l.bySID[r.sid()] = r
 	if len(l.order) < l.max {
-		l.order = append(l.order, m.SID)
+		l.order = append(l.order, r.sid())
 		return
 	}
 	delete(l.bySID, l.order[l.next])
-	l.order[l.next] = m.SID
+	l.order[l.next] = r.sid()
 	l.next = (l.next + 1) % l.max
 }
 
-func (l *ledger) get(sid string) (*twilioMessage, bool) {
+func (l *ledger) get(sid string) (twilioResource, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	m, ok := l.bySID[sid]
-	return m, ok
+	r, ok := l.bySID[sid]
+	return r, ok
 }

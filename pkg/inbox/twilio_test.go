@@ -138,7 +138,7 @@ func TestTwilioRefuses(t *testing.T) {
 		"magic: opted out":     {sms("+15005550004", "x"), 400, 21610},
 		"magic: not mobile":    {sms("+15005550009", "x"), 400, 21614},
 		"magic: throttled":     {sms("+15005550013", "x"), 429, 20429},
-		"magic: out of order":  {sms("+15005550014", "x"), 503, 20500},
+		"magic: out of order":  {sms("+15005550014", "x"), 503, 20503},
 		"magic sender, queue":  {sms("+14155550100", "x").SetFrom("+15005550008"), 400, 21611},
 		"magic sender, absent": {sms("+14155550100", "x").SetFrom("+15005550007"), 400, 21606},
 	} {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,9 +14,10 @@ import (
 
 const maxLimit = 10_000
 
-// Handler serves the page (/), the JSON API (/api/messages), the simulated Twilio (/twilio, which stands for https://api.twilio.com) and
-// /healthz. It refuses changes that another site's page asks for, and, on a connection to a loopback address, every request that names
-// a host other than this machine: that is a page elsewhere whose name was rebound to it.
+// Handler serves the page (/), the JSON API (/api/messages, /api/faults and /api/counts), the simulated providers (/twilio, which stands for
+// https://api.twilio.com, and the others' own paths), these once more below /at/<name>, where each counts as the provider of that name, and /healthz.
+// It refuses changes that another site's page asks for, and, on a connection to a loopback address, every request that names a host other than this
+// machine: that is a page elsewhere whose name was rebound to it.
 func (in *Inbox) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", in.servePage)
@@ -31,11 +33,15 @@ func (in *Inbox) Handler() http.Handler {
 		in.Clear()
 		w.WriteHeader(http.StatusNoContent)
 	})
+	in.routeFaults(mux)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprintln(w, "ok")
 	})
-	in.routeTwilio(mux)
+	in.routeProviders(mux)
+	named := http.NewServeMux()
+	in.routeProviders(named)
+	mux.Handle("/at/{name}/", atName(named))
 
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -49,6 +55,28 @@ func (in *Inbox) Handler() http.Handler {
 			return
 		}
 		guarded.ServeHTTP(w, r)
+	})
+}
+
+// routeProviders adds the simulated providers that speak HTTP.
+func (in *Inbox) routeProviders(mux *http.ServeMux) {
+	in.routeTwilio(mux)
+	in.routeVonage(mux)
+	in.routeWebhook(mux)
+	in.routeSNS(mux)
+}
+
+var providerName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+
+// atName takes the prefix /at/<name> off the path and lets nameOf know of the name. The request's RequestURI keeps it.
+func atName(providers http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := r.PathValue("name")
+		if !providerName.MatchString(name) {
+			writeProblem(w, http.StatusNotFound, "", "a provider's name has up to 32 small letters, digits and hyphens, and no hyphen first")
+			return
+		}
+		http.StripPrefix("/at/"+name, providers).ServeHTTP(w, r.WithContext(withName(r.Context(), name)))
 	})
 }
 
@@ -82,20 +110,17 @@ func (in *Inbox) serveList(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, http.StatusBadRequest, field, fmt.Sprintf("%s: %v", field, err))
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(in.List(f)) // fails only when the caller has gone
+	writeJSON(w, http.StatusOK, in.List(f))
 }
 
 // parseFilter reads a query; an error comes with the name of the field that it is about.
 func parseFilter(q url.Values) (f Filter, field string, err error) {
-	f.To, f.Channel = q.Get("to"), q.Get("channel")
+	f.To, f.Channel, f.Provider = q.Get("to"), q.Get("channel"), q.Get("provider")
 	if strings.HasPrefix(f.To, " ") {
 		f.To = "+" + f.To[1:] // a number whose "+" the caller did not escape; no address begins with a space
 	}
-	if f.Channel != "" && !slices.Contains([]string{SMS, Email}, f.Channel) {
-		return f, "channel", fmt.Errorf("%q is neither %q nor %q", f.Channel, SMS, Email)
+	if f.Channel != "" && !slices.Contains(channels, f.Channel) {
+		return f, "channel", fmt.Errorf("%q is none of %s", f.Channel, strings.Join(channels, ", "))
 	}
 	if f.After, err = ParseAfter(q.Get("after")); err != nil {
 		return f, "after", err

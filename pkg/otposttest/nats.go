@@ -2,6 +2,7 @@ package otposttest
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
@@ -121,7 +122,7 @@ func (n *Server) Bus(t testing.TB, role bus.Role) *bus.Bus {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), Patience)
 		defer cancel()
-		if err := b.Close(ctx); err != nil {
+		if err := b.Close(ctx); err != nil && !errors.Is(err, nats.ErrConnectionClosed) { // that is what was wanted
 			t.Errorf("close the connection of %s: %v", role, err)
 		}
 	})

@@ -43,6 +43,7 @@ type cluster struct {
 	cfg    embedded.PostgresConfig
 	server *embedded.Postgres
 	binDir string
+	own    bool // of one test, which may stop it
 }
 
 var shared struct {
@@ -72,6 +73,7 @@ func OwnPostgres(t testing.TB) *DB {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.own = true
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), Patience)
 		defer cancel()
@@ -209,6 +211,7 @@ func (d *DB) SQL(role string) *sql.DB {
 func (d *DB) App(t testing.TB, name string, change ...func(*postgres.App)) postgres.App {
 	t.Helper()
 	a := postgres.App{Name: name, DisplayName: "App " + name, Locale: "en", Policy: otp.DefaultPolicy()}
+	a.Policy.Delivery.Countries, a.Policy.Delivery.Limits = []string{otp.AnyCountry}, otp.NoLimits() // for tests that are about something else
 	for _, c := range change {
 		c(&a)
 	}
@@ -246,7 +249,7 @@ func (d *DB) Restart(t testing.TB) {
 // Stop shuts the cluster down, cutting every session. It is for databases of OwnPostgres, and Start must follow.
 func (d *DB) Stop(t testing.TB) {
 	t.Helper()
-	if d.cluster == shared.cluster {
+	if !d.cluster.own {
 		t.Fatal("this cluster is shared by all tests: use OwnPostgres")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)

@@ -28,7 +28,9 @@
       if (old.has(li.dataset.id)) { place = old.get(li.dataset.id).nextElementSibling; continue; }
       list.insertBefore(document.adoptNode(li), place);
     }
-    for (const id of ["empty", "clear"]) document.getElementById(id).hidden = next.getElementById(id).hidden;
+    const rules = document.querySelector("#faults ul"), newRules = next.querySelector("#faults ul");
+    if (rules.textContent !== newRules.textContent) rules.replaceWith(document.adoptNode(newRules));
+    for (const id of ["empty", "clear", "faults"]) document.getElementById(id).hidden = next.getElementById(id).hidden;
     const count = next.getElementById("count").textContent;
     if (document.getElementById("count").textContent !== count) document.getElementById("count").textContent = count;
   }
@@ -36,6 +38,10 @@
   document.getElementById("clear").addEventListener("submit", (event) => {
     event.preventDefault();
     fetch("/api/messages", { method: "DELETE" }).then(refresh, () => event.target.submit());
+  });
+  document.querySelector("#faults form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    fetch("/api/faults", { method: "DELETE" }).then(refresh, () => event.target.submit());
   });
   new EventSource("/events").addEventListener("change", refresh);
 })();
