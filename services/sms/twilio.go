@@ -20,24 +20,38 @@ import (
 	"github.com/otpost/otpost/pkg/delivery"
 )
 
-// TwilioConfig says which account sends from which sender, and how.
+// TwilioConfig says which account sends from which senders, and how. It serves all three channels of Twilio's: NewTwilio (SMS), NewTwilioVoice and
+// NewTwilioWhatsApp.
 type TwilioConfig struct {
+	Name string // the provider's name in events, rows and metrics; default "twilio", "twilio-voice", "twilio-whatsapp"
+
 	AccountSID string // "AC…"; owns the messages
 	AuthToken  string // either this,
 	APIKey     string // or "SK…" with its secret
 	APISecret  string
 
-	From                string // a number in E.164, a short code or a name (alphanumeric sender id); either this
-	MessagingServiceSID string // or "MG…", which picks a sender
+	// From are the senders, numbers in E.164 and for SMS also short codes and names (alphanumeric sender ids). Of several, each recipient has one that
+	// all messages to them come from. Either this,
+	From                []string
+	MessagingServiceSID string // or "MG…", which picks a sender; not for calls
+
+	// ContentSID ("HX…") is the content template that a code goes into as its variable 1, for WhatsApp only: outside a session, which the person would
+	// have to begin, WhatsApp takes nothing but approved templates. Without it the text is sent as it is, as suits Twilio's sandbox.
+	ContentSID string
+	// Voices are the voices that speak, by language as Twilio names it, such as "cs-CZ": "Google.cs-CZ-Standard-A". For calls only; a language that is
+	// not there is spoken by the voice that the account's text-to-speech settings have for it.
+	Voices map[string]string
 
 	// BaseURL is where the API stands; "" for Twilio. A request to https://api.twilio.com/<path> goes to BaseURL/<path>, so that the simulator
 	// can stand in. Anything but https is for one's own machine: the credentials travel with every request.
-	BaseURL        string
-	StatusCallback string        // where Twilio reports what became of a message; "" for nowhere
-	Timeout        time.Duration // of one send from the first byte to the last; bounded by the caller's context as well; default 10 s
-	Connections    int           // open at most, and kept open while idle; default 64
-	Logger         *slog.Logger  // default slog.Default()
-	Now            func() time.Time
+	BaseURL string
+	// Callback is the public URL, without query, that Twilio tells receipts to; "" for nowhere. Those of a message go to Callback/<its token>; of one
+	// without a token nothing is told.
+	Callback    string
+	Timeout     time.Duration // of one send from the first byte to the last; bounded by the caller's context as well; default 10 s
+	Connections int           // open at most, and kept open while idle; default 64
+	Logger      *slog.Logger  // default slog.Default()
+	Now         func() time.Time
 }
 
 const (
@@ -53,138 +67,63 @@ const (
 	maxValidity = 36000
 )
 
-// Twilio sends SMS through Twilio's Messages API. It is safe for concurrent use.
+// Twilio hands messages of one channel to Twilio. It is safe for concurrent use.
 //
-// Twilio has no idempotency key for messages: an Ambiguous error may stand for a message that is on its way, and sending it again may deliver
+// Twilio has no idempotency key for messages and calls: an Ambiguous error may stand for a message that is on its way, and sending it again may deliver
 // it twice.
 type Twilio struct {
+	name   string
+	create createFunc    // makes the one request of the channel
+	life   time.Duration // that a code must have left to be worth sending
+
 	account     string
 	credentials *client.Credentials
 	base        *url.URL // nil for Twilio's own
-	from        *string  // nil when the service chooses
+	from        []string // none when the service chooses
 	service     *string
-	callback    *string
+	content     *string
+	voices      map[string]string
+	callback    string // "" for nowhere
 	timeout     time.Duration
 	transport   *http.Transport
 	log         *slog.Logger
 	now         func() time.Time
-	strange     sync.Map // codes unknown to twilioCodes that have been logged
+
+	strange sync.Map // codes unknown to the table of codes that have been logged
+}
+
+// A createFunc asks Twilio to create a message or a call. left is how long m is still worth something, at least Twilio.life.
+type createFunc func(t *Twilio, x *exchange, m *delivery.Message, left time.Duration) (creation, error)
+
+// A creation is what Twilio answered to a request that it did not refuse.
+type creation struct {
+	sid   *string
+	error *int // the code of a message that failed as it was created
 }
 
 var _ delivery.Provider = (*Twilio)(nil)
 
-var (
-	sidPattern        = regexp.MustCompile(`^[A-Z]{2}[0-9A-Za-z]{32}$`)
-	secretPattern     = regexp.MustCompile(`^[0-9A-Za-z]+$`) // twilio-go refuses others at every request
-	senderPattern     = regexp.MustCompile(`^(\+[1-9][0-9]{6,14}|[0-9]{3,8})$`)
-	senderNamePattern = regexp.MustCompile(`^[0-9A-Za-z &+_-]{1,11}$`)
-	letterPattern     = regexp.MustCompile(`[A-Za-z]`)
-)
-
-// NewTwilio checks c and returns a provider. It sends nothing; wrong credentials show at the first send. Its error names the field at fault
+// NewTwilio checks c and returns a provider of SMS. It sends nothing; wrong credentials show at the first send. Its error names the field at fault
 // and quotes no secret.
 func NewTwilio(c TwilioConfig) (*Twilio, error) {
-	t := &Twilio{account: c.AccountSID, timeout: c.Timeout, log: c.Logger, now: c.Now}
-	if err := checkSID("AccountSID", "AC", c.AccountSID); err != nil {
+	t, err := newTwilio(c, "twilio", twilioSMS)
+	if err != nil {
 		return nil, err
 	}
-	var err error
-	if t.credentials, err = twilioCredentials(c); err != nil {
-		return nil, err
-	}
-	switch {
-	case (c.From == "") == (c.MessagingServiceSID == ""):
-		return nil, errors.New("twilio: exactly one of From and MessagingServiceSID must be set")
-	case c.From != "":
-		if !senderPattern.MatchString(c.From) && !(senderNamePattern.MatchString(c.From) && letterPattern.MatchString(c.From)) {
-			return nil, errors.New("twilio: From must be a number in E.164, a short code or a name of up to 11 characters with a letter")
-		}
-		t.from = &c.From
-	default:
-		if err := checkSID("MessagingServiceSID", "MG", c.MessagingServiceSID); err != nil {
-			return nil, err
-		}
-		t.service = &c.MessagingServiceSID
-	}
-	if c.BaseURL != "" {
-		if t.base, err = absoluteURL("BaseURL", c.BaseURL); err != nil {
-			return nil, err
-		}
-		if t.base.RawQuery != "" || t.base.User != nil {
-			return nil, errors.New("twilio: BaseURL must have no query and no user")
-		}
-		t.base.Path = strings.TrimRight(t.base.Path, "/")
-	}
-	if c.StatusCallback != "" {
-		if _, err := absoluteURL("StatusCallback", c.StatusCallback); err != nil {
-			return nil, err
-		}
-		t.callback = &c.StatusCallback
-	}
-	switch {
-	case c.Timeout < 0:
-		return nil, errors.New("twilio: Timeout must not be negative")
-	case c.Timeout == 0:
-		t.timeout = defaultTwilioTimeout
-	}
-	switch {
-	case c.Connections < 0:
-		return nil, errors.New("twilio: Connections must not be negative")
-	case c.Connections == 0:
-		c.Connections = defaultTwilioConnections
-	}
-	if t.log == nil {
-		t.log = slog.Default()
-	}
-	if t.now == nil {
-		t.now = time.Now
-	}
-	if t.base != nil && t.base.Scheme != "https" && !loopback(t.base.Hostname()) {
-		t.log.Warn("twilio: credentials and codes travel in clear text to the base URL", "host", t.base.Host)
-	}
-	t.transport = twilioTransport(c.Connections)
+	t.create, t.life = createSMS, minValidity*time.Second
 	return t, nil
 }
 
-func twilioCredentials(c TwilioConfig) (*client.Credentials, error) {
-	switch {
-	case c.AuthToken != "" && (c.APIKey != "" || c.APISecret != ""):
-		return nil, errors.New("twilio: either AuthToken or APIKey with APISecret may be set, not both")
-	case c.AuthToken != "":
-		if !secretPattern.MatchString(c.AuthToken) {
-			return nil, errors.New("twilio: AuthToken must consist of letters and digits")
-		}
-		return client.NewCredentials(c.AccountSID, c.AuthToken), nil
-	case c.APIKey == "" && c.APISecret == "":
-		return nil, errors.New("twilio: AuthToken, or APIKey with APISecret, must be set")
+// createSMS asks for a message, which Twilio may keep in its queue for as long as it is worth something, at most ten hours.
+func createSMS(t *Twilio, x *exchange, m *delivery.Message, left time.Duration) (creation, error) {
+	validity := validityPeriod(left)
+	made, err := twilioapi.NewApiService(&x.handler).CreateMessage(&twilioapi.CreateMessageParams{
+		To: &m.To, Body: &m.Text, From: t.sender(m, anySender), MessagingServiceSid: t.service, StatusCallback: t.callbackOf(m), ValidityPeriod: &validity,
+	})
+	if err != nil {
+		return creation{}, err
 	}
-	if err := checkSID("APIKey", "SK", c.APIKey); err != nil {
-		return nil, err
-	}
-	if !secretPattern.MatchString(c.APISecret) {
-		return nil, errors.New("twilio: APISecret must consist of letters and digits")
-	}
-	return client.NewCredentials(c.APIKey, c.APISecret), nil
-}
-
-func checkSID(field, prefix, sid string) error {
-	if !sidPattern.MatchString(sid) || !strings.HasPrefix(sid, prefix) {
-		return fmt.Errorf("twilio: %s must be %q and 32 letters and digits", field, prefix)
-	}
-	return nil
-}
-
-func absoluteURL(field, s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Fragment != "" {
-		return nil, fmt.Errorf("twilio: %s must be an absolute http or https URL", field)
-	}
-	return u, nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return creation{made.Sid, made.ErrorCode}, nil
 }
 
 // twilioTransport keeps connections open and bounded. It speaks HTTP/1.1 only: there, a connection carries one request at a time, so that
@@ -205,62 +144,71 @@ func twilioTransport(connections int) *http.Transport {
 	}
 }
 
-// Name returns "twilio".
-func (t *Twilio) Name() string { return "twilio" }
+// Name returns the configured name.
+func (t *Twilio) Name() string { return t.name }
 
 // Close closes idle connections. Sends under way go on; call it when there are none.
 func (t *Twilio) Close() { t.transport.CloseIdleConnections() }
 
-// Send creates a message at Twilio, which may keep it in its queue for as long as it is worth something, at most ten hours. A message with under a
-// second to live is Permanent, unsent: nobody could use its code.
+// Send creates a message or a call at Twilio. One with too little life left (a second for a message, a call takes longer) is Rejected, unsent: nobody
+// could use its code.
 //
 // Errors are *delivery.Error. Nothing was sent when no connection could be had (Transient); from the moment that one carries the request until
-// a readable answer is in, the outcome is unknown (Ambiguous); an answer is judged by Twilio's code (see twilioCodes).
+// a readable answer is in, the outcome is unknown (Ambiguous); an answer is judged by Twilio's code (see delivery.TwilioClass).
 func (t *Twilio) Send(ctx context.Context, m *delivery.Message) (delivery.Accepted, error) {
-	validity := validityPeriod(m.ExpiresAt.Sub(t.now()))
-	if validity == 0 {
-		return delivery.Accepted{}, &delivery.Error{Class: delivery.Permanent, Reason: "the code is about to expire"}
+	left := m.ExpiresAt.Sub(t.now())
+	if left < t.life {
+		return delivery.Accepted{}, &delivery.Error{Class: delivery.Rejected, Reason: "the code is about to expire"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	x := newExchange(ctx, t)
-	created, err := twilioapi.NewApiService(&x.handler).CreateMessage(&twilioapi.CreateMessageParams{
-		To: &m.To, Body: &m.Text, From: t.from, MessagingServiceSid: t.service,
-		StatusCallback: t.callback, ValidityPeriod: &validity,
-	})
+	made, err := t.create(t, x, m, left)
+	if unsent, ok := errors.AsType[*delivery.Error](err); ok {
+		return delivery.Accepted{}, unsent
+	}
 	switch {
 	case x.status == 0:
 		return delivery.Accepted{}, x.unanswered(err)
 	case x.status < 200 || x.status > 299:
 		return delivery.Accepted{}, t.refused(x, err, m)
-	case err != nil || created.Sid == nil || *created.Sid == "":
+	case err != nil || made.sid == nil || *made.sid == "":
 		return delivery.Accepted{}, &delivery.Error{Class: delivery.Ambiguous, Reason: "unreadable answer", Err: err}
-	case created.ErrorCode != nil && *created.ErrorCode != 0:
-		return delivery.Accepted{}, t.failure(x, *created.ErrorCode, nil)
+	case made.error != nil && *made.error != 0:
+		return delivery.Accepted{}, t.failure(x, *made.error, m, nil)
 	}
-	return delivery.Accepted{Reference: *created.Sid}, nil
+	return delivery.Accepted{Reference: *made.sid}, nil
 }
 
-// validityPeriod turns the life left of a code into whole seconds within Twilio's bounds, rounded up; 0 when too little is left to send.
-func validityPeriod(left time.Duration) int {
-	if left < minValidity*time.Second {
-		return 0
+// callbackOf is where Twilio tells what becomes of m; nil for nowhere.
+func (t *Twilio) callbackOf(m *delivery.Message) *string {
+	if t.callback == "" || m.Token == "" {
+		return nil
 	}
-	left = min(left, maxValidity*time.Second)
-	return int((left + time.Second - 1) / time.Second)
+	target := t.callback + "/" + url.PathEscape(m.Token)
+	return &target
 }
+
+// validityPeriod turns the life left of a code, at least a second, into whole seconds within Twilio's bounds, rounded up.
+func validityPeriod(left time.Duration) int { return wholeSeconds(min(left, maxValidity*time.Second)) }
+
+// wholeSeconds rounds up to whole ones.
+func wholeSeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // refused turns an error answer into a delivery error.
 func (t *Twilio) refused(x *exchange, err error, m *delivery.Message) *delivery.Error {
 	answer, ok := errors.AsType[*client.TwilioRestError](err)
 	if !ok {
-		return t.failure(x, 0, err)
+		return t.failure(x, 0, m, err)
 	}
-	return t.failure(x, answer.Code, fmt.Errorf("twilio: HTTP status %d, code %d: %s", x.status, answer.Code, withoutAddress(answer.Message, m)))
+	return t.failure(x, answer.Code, m, fmt.Errorf("twilio: HTTP status %d, code %d: %s", x.status, answer.Code, withoutAddress(answer.Message, m)))
 }
 
-func (t *Twilio) failure(x *exchange, code int, cause error) *delivery.Error {
+func (t *Twilio) failure(x *exchange, code int, m *delivery.Message, cause error) *delivery.Error {
 	v, known := judge(x.status, code)
+	if m.Sender != "" && v.class == delivery.Configuration && senderCode(code) {
+		v.class = delivery.Rejected // it is the app's sender that is wrong here; other apps' messages go on
+	}
 	e := &delivery.Error{Class: v.class, Reason: v.reason, Err: cause}
 	if code != 0 {
 		e.Code = strconv.Itoa(code)
@@ -276,7 +224,8 @@ func (t *Twilio) failure(x *exchange, code int, cause error) *delivery.Error {
 	return e
 }
 
-// withoutAddress returns what Twilio wrote about an error without what it quotes: the message's text, and digits, of which numbers consist.
+// withoutAddress returns what Twilio wrote about an error without what it quotes: the message's text, and digits, of which numbers and codes consist,
+// also the single ones that are spoken.
 func withoutAddress(said string, m *delivery.Message) string {
 	if m.Text != "" {
 		said = strings.ReplaceAll(said, m.Text, "…")
@@ -284,7 +233,7 @@ func withoutAddress(said string, m *delivery.Message) string {
 	return digitRuns.ReplaceAllString(said[:min(len(said), 300)], "…")
 }
 
-var digitRuns = regexp.MustCompile(`[0-9]{2,}`)
+var digitRuns = regexp.MustCompile(`[0-9](?:[^0-9A-Za-z]{0,3}[0-9])+`)
 
 // maxRetryAfter bounds what a provider may ask for. The code of a login is worth nothing by then, and what lives longer may as well be tried.
 const maxRetryAfter = time.Hour

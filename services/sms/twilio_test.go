@@ -39,7 +39,9 @@ const created = `{"account_sid":"` + testAccount + `","api_version":"2010-04-01"
 "uri":"/2010-04-01/Accounts/` + testAccount + `/Messages/` + testSID + `.json"}`
 
 func testMessage() *delivery.Message {
-	return &delivery.Message{Reference: "c-1", To: testNumber, Text: testText, ExpiresAt: testNow.Add(5 * time.Minute)}
+	return &delivery.Message{
+		Reference: "c-1", Token: "AbC-_9", To: testNumber, Code: "493817", Text: testText, Locale: "cs", ExpiresAt: testNow.Add(5 * time.Minute),
+	}
 }
 
 // newTestTwilio returns a provider for the server at base, and what it logs.
@@ -47,7 +49,7 @@ func newTestTwilio(t testing.TB, base string, change ...func(*TwilioConfig)) (*T
 	t.Helper()
 	var logged safeBuffer
 	c := TwilioConfig{
-		AccountSID: testAccount, AuthToken: testToken, From: "+15005550006", BaseURL: base,
+		AccountSID: testAccount, AuthToken: testToken, From: []string{"+15005550006"}, BaseURL: base,
 		Logger: slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now:    func() time.Time { return testNow },
 	}
@@ -131,14 +133,14 @@ func TestTwilioSendsTheForm(t *testing.T) {
 		},
 		{
 			"a service, an API key and a callback", func(c *TwilioConfig) {
-				c.From, c.MessagingServiceSID = "", "MG0123456789abcdef0123456789abcdef"
+				c.From, c.MessagingServiceSID = nil, "MG0123456789abcdef0123456789abcdef"
 				c.AuthToken, c.APIKey, c.APISecret = "", "SK0123456789abcdef0123456789abcdef", "s3cret"
-				c.StatusCallback = "https://otpost.example/callbacks/twilio?delivery=1"
+				c.Callback = "https://otpost.example/callbacks/twilio/"
 				c.BaseURL += "/"
 			}, "SK0123456789abcdef0123456789abcdef", "s3cret",
 			url.Values{
 				"To": {testNumber}, "Body": {testText}, "MessagingServiceSid": {"MG0123456789abcdef0123456789abcdef"},
-				"StatusCallback": {"https://otpost.example/callbacks/twilio?delivery=1"}, "ValidityPeriod": {"300"},
+				"StatusCallback": {"https://otpost.example/callbacks/twilio/AbC-_9"}, "ValidityPeriod": {"300"},
 			},
 		},
 	} {
@@ -181,16 +183,12 @@ func TestTwilioGoesToTwilioByDefault(t *testing.T) {
 
 func TestTwilioValidityPeriod(t *testing.T) {
 	for left, want := range map[time.Duration]int{
-		-time.Hour:              0,
-		0:                       0,
-		999 * time.Millisecond:  0,
 		time.Second:             1,
 		1001 * time.Millisecond: 2,
 		5 * time.Minute:         300,
 		10 * time.Hour:          36000,
 		11 * time.Hour:          36000,
 		1<<63 - 1:               36000,
-		-1 << 63:                0,
 	} {
 		if got := validityPeriod(left); got != want {
 			t.Errorf("validityPeriod(%v) = %d, want %d", left, got, want)
@@ -206,7 +204,7 @@ func TestTwilioDoesNotSendWhatIsAboutToExpire(t *testing.T) {
 	m := testMessage()
 	for _, m.ExpiresAt = range []time.Time{{}, testNow, testNow.Add(999 * time.Millisecond)} {
 		_, err := tw.Send(t.Context(), m)
-		expectError(t, err, delivery.Permanent, "", logged)
+		expectError(t, err, delivery.Rejected, "", logged)
 	}
 	if n := requests.Load(); n != 0 {
 		t.Errorf("%d requests were sent", n)
@@ -219,17 +217,22 @@ func TestTwilioClasses(t *testing.T) {
 		class        delivery.Class
 	}{
 		{400, 21211, delivery.Permanent},
-		{400, 21214, delivery.Permanent},
 		{400, 21217, delivery.Permanent},
-		{400, 21610, delivery.Permanent},
-		{400, 21612, delivery.Permanent},
 		{400, 21614, delivery.Permanent},
-		{400, 21617, delivery.Permanent},
 		{400, 21635, delivery.Permanent},
+		{400, 30005, delivery.Permanent},
 		{400, 30006, delivery.Permanent},
+		{400, 63024, delivery.Permanent},
+		{400, 21214, delivery.Rejected},
+		{403, 21408, delivery.Rejected},
+		{400, 21610, delivery.Rejected},
+		{400, 21612, delivery.Rejected},
+		{400, 21617, delivery.Rejected},
+		{400, 30003, delivery.Rejected},
+		{400, 30007, delivery.Rejected},
+		{400, 30034, delivery.Rejected},
 		{400, 21212, delivery.Configuration},
 		{400, 21219, delivery.Configuration},
-		{403, 21408, delivery.Configuration},
 		{400, 21603, delivery.Configuration},
 		{400, 21606, delivery.Configuration},
 		{400, 21608, delivery.Configuration},
@@ -241,7 +244,7 @@ func TestTwilioClasses(t *testing.T) {
 		{503, 20503, delivery.Transient},
 		{500, 20500, delivery.Ambiguous},
 		// Codes that the table lacks.
-		{400, 29999, delivery.Permanent},
+		{400, 29999, delivery.Rejected},
 		{401, 29999, delivery.Configuration},
 		{403, 29999, delivery.Configuration},
 		{404, 29999, delivery.Configuration},
@@ -281,7 +284,7 @@ func TestTwilioAnswersWithoutACode(t *testing.T) {
 		class      delivery.Class
 		code       string
 	}{
-		{"page with 400", page, 400, delivery.Permanent, "HTTP 400"},
+		{"page with 400", page, 400, delivery.Rejected, "HTTP 400"},
 		{"page with 401", page, 401, delivery.Configuration, "HTTP 401"},
 		{"page with 402", page, 402, delivery.Configuration, "HTTP 402"},
 		{"page with 403", page, 403, delivery.Configuration, "HTTP 403"},
@@ -298,7 +301,7 @@ func TestTwilioAnswersWithoutACode(t *testing.T) {
 		{"message with empty sid", `{"sid":"","status":"queued"}`, 201, delivery.Ambiguous, ""},
 		{"message cut short", created[:200], 201, delivery.Ambiguous, ""},
 		{"endless message", `{"sid":"` + strings.Repeat("S", maxTwilioBody) + `"}`, 201, delivery.Ambiguous, ""},
-		{"endless refusal", strings.Repeat("x", maxTwilioBody+1), 400, delivery.Permanent, "HTTP 400"},
+		{"endless refusal", strings.Repeat("x", maxTwilioBody+1), 400, delivery.Rejected, "HTTP 400"},
 		{"message that failed at once", `{"sid":"` + testSID + `","status":"failed","error_code":30006}`, 201, delivery.Permanent, "30006"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -549,7 +552,7 @@ func TestTwilioRetryAfter(t *testing.T) {
 }
 
 func TestNewTwilioNamesTheWrongField(t *testing.T) {
-	good := TwilioConfig{AccountSID: testAccount, AuthToken: testToken, From: "+15005550006"}
+	good := TwilioConfig{AccountSID: testAccount, AuthToken: testToken, From: []string{"+15005550006"}}
 	for _, c := range []struct {
 		field  string
 		change func(*TwilioConfig)
@@ -562,15 +565,19 @@ func TestNewTwilioNamesTheWrongField(t *testing.T) {
 		{"AuthToken", func(c *TwilioConfig) { c.APIKey = "SK0123456789abcdef0123456789abcdef" }},
 		{"APIKey", func(c *TwilioConfig) { c.AuthToken, c.APISecret = "", "secret" }},
 		{"APISecret", func(c *TwilioConfig) { c.AuthToken, c.APIKey = "", "SK0123456789abcdef0123456789abcdef" }},
-		{"From", func(c *TwilioConfig) { c.From = "" }},
-		{"From", func(c *TwilioConfig) { c.From = "+0123" }},
-		{"From", func(c *TwilioConfig) { c.From = "much too long a name" }},
+		{"Name", func(c *TwilioConfig) { c.Name = "Twilio EU" }},
+		{"From", func(c *TwilioConfig) { c.From = nil }},
+		{"From", func(c *TwilioConfig) { c.From = []string{"+15005550006", "+0123"} }},
+		{"From", func(c *TwilioConfig) { c.From = []string{"much too long a name"} }},
+		{"From", func(c *TwilioConfig) { c.From = []string{"Shop", "12345", "Shop"} }},
+		{"ContentSID", func(c *TwilioConfig) { c.ContentSID = "HX0123456789abcdef0123456789abcdef" }},
 		{"MessagingServiceSID", func(c *TwilioConfig) { c.MessagingServiceSID = "MG0123456789abcdef0123456789abcdef" }},
-		{"MessagingServiceSID", func(c *TwilioConfig) { c.From, c.MessagingServiceSID = "", "AC0123" }},
+		{"MessagingServiceSID", func(c *TwilioConfig) { c.From, c.MessagingServiceSID = nil, "AC0123" }},
 		{"BaseURL", func(c *TwilioConfig) { c.BaseURL = "127.0.0.1:8025/twilio" }},
 		{"BaseURL", func(c *TwilioConfig) { c.BaseURL = "ftp://127.0.0.1" }},
 		{"BaseURL", func(c *TwilioConfig) { c.BaseURL = "https://user:secret@twilio.example" }},
-		{"StatusCallback", func(c *TwilioConfig) { c.StatusCallback = "/callbacks/twilio" }},
+		{"Callback", func(c *TwilioConfig) { c.Callback = "/callbacks/twilio" }},
+		{"Callback", func(c *TwilioConfig) { c.Callback = "https://otpost.example/callbacks/twilio?to" }},
 		{"Timeout", func(c *TwilioConfig) { c.Timeout = -1 }},
 		{"Connections", func(c *TwilioConfig) { c.Connections = -1 }},
 	} {
@@ -581,12 +588,13 @@ func TestNewTwilioNamesTheWrongField(t *testing.T) {
 			t.Errorf("error %v, want one that names %s", err, c.field)
 		}
 	}
-	for _, from := range []string{"+15005550006", "12345", "Shop & Co"} {
-		config := good
-		config.From = from
-		if tw, err := NewTwilio(config); err != nil || tw.Name() != "twilio" {
-			t.Errorf("From %s: %v", from, err)
-		}
+	config := good
+	config.Name, config.From = "twilio-eu", []string{"+15005550006", "12345", "Shop & Co"}
+	if tw, err := NewTwilio(config); err != nil || tw.Name() != "twilio-eu" {
+		t.Errorf("a pool of all kinds of senders: %v", err)
+	}
+	if tw, err := NewTwilio(good); err != nil || tw.Name() != "twilio" {
+		t.Errorf("the default: %v", err)
 	}
 }
 
