@@ -15,6 +15,7 @@ func New(cfg delivery.Config, providers ...delivery.Provider) (*delivery.Worker,
 	if err != nil {
 		return nil, fmt.Errorf("email: %w", err)
 	}
+	cfg.Words.Serve(catalog)
 	cfg.Channel, cfg.Providers = otp.Email, providers
 	cfg.Render = func(in message.Input) (delivery.Message, error) {
 		m, err := catalog.Email(in)

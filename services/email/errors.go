@@ -75,9 +75,14 @@ func failure(at stage, err error) *delivery.Error {
 	case reply.Code >= 400 && reply.Code < 500:
 		e.Class, e.Reason = delivery.Transient, at.String()+": put off by the server"
 	case reply.Code >= 500 && reply.Code < 600:
-		e.Class, e.Reason = delivery.Permanent, at.String()+": refused by the server"
-		if at < stageRcpt || isAboutUs(reply.Code, enhanced, reply.Msg) {
+		e.Reason = at.String() + ": refused by the server"
+		switch {
+		case at < stageRcpt || isAboutUs(reply.Code, enhanced, reply.Msg):
 			e.Class = delivery.Configuration
+		case isOfRecipient(at, enhanced):
+			e.Class = delivery.Permanent
+		default: // the message was not to its liking, or the mailbox is full for now
+			e.Class = delivery.Rejected
 		}
 	default: // RFC 5321 knows no such reply here, so the server's state is unknown
 		e.Class, e.Reason = delivery.Transient, at.String()+": unexpected reply"
@@ -100,12 +105,27 @@ func isAboutUs(code int, enhanced []string, text string) bool {
 		return strings.Contains(strings.ToLower(text), "relay")
 	}
 	switch subject, detail := enhanced[2], enhanced[3]; subject {
-	case "7": // security or policy (RFC 3463, section 3.8)
-		return true
+	case "7": // security or policy (RFC 3463, section 3.8): ours to mend where it is about relaying or logging in, else another server may think otherwise
+		return strings.Contains(strings.ToLower(text), "relay") || detail == "8" || detail == "9" || len(detail) == 2 // 20 to 27: DKIM, SPF, DMARC (RFC 7372)
 	case "1": // addresses, of which 7 and 8 are the sender's (section 3.2); Postfix tells of them at RCPT
 		return detail == "7" || detail == "8"
 	}
 	return false
+}
+
+// isOfRecipient reports whether a refusal says that no server will reach the recipient. Where a server's policy speaks, or the mailbox is full (RFC 3463,
+// sections 3.3 and 3.8), another may, or later.
+func isOfRecipient(at stage, enhanced []string) bool {
+	switch {
+	case enhanced == nil:
+		return at == stageRcpt
+	case enhanced[2] == "1":
+		return true
+	case enhanced[2] == "2":
+		return enhanced[3] != "2"
+	default:
+		return at == stageRcpt && enhanced[2] != "7"
+	}
 }
 
 // isOurRefusal reports whether this side broke off for a reason that trying again does not cure.
