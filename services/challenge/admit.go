@@ -8,6 +8,7 @@ import (
 
 	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/event"
+	"github.com/otpost/otpost/pkg/limit"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/outbox"
 	"github.com/otpost/otpost/pkg/postgres"
@@ -29,12 +30,13 @@ func (w *Worker) admit(ctx context.Context, batch []*login) {
 	ask := make([]postgres.Admission, len(batch))
 	for i, l := range batch {
 		ask[i] = postgres.Admission{Account: postgres.Account{AppID: l.app.ID, User: l.User}, Key: l.key, About: l.about, Challenge: l.id}
+		ask[i].Limits = func(u postgres.UserState) []postgres.Limit { return l.limits(u, now) }
 		if now.Sub(l.received) <= l.app.Policy.Life { // one that waited for longer is refused, and its token may have been replaced since by right
 			ask[i].Token = l.token
 		}
 	}
 	admitted, events, err := w.store.Admit(ctx, now, ask,
-		func(i int, u postgres.UserState) postgres.Decision { return batch[i].decide(u, keyID, now) },
+		func(i int, u postgres.UserState) postgres.Decision { return w.decide(batch[i], u, keyID, now) },
 		func(i int, a postgres.Admitted) (postgres.Told, error) { return w.aftermath(batch[i], a, now) })
 	switch {
 	case postgres.Refused(err) && len(batch) > 1: // one of them is at fault: each alone, so that it delays no other
@@ -50,6 +52,7 @@ func (w *Worker) admit(ctx context.Context, batch []*login) {
 		w.putBack(batch, "database", err)
 		return
 	}
+	w.note(batch, admitted)
 	w.outbox.Send(events)
 	w.announce(ctx, batch, admitted, now)
 }
@@ -111,16 +114,28 @@ func (l *login) fail(o bus.Outcome, p *otp.Problem) {
 // aftermath is what is stored with the decision: events of superseded challenges, what there is to tell of a stolen device and, for a login that came by
 // request and that no stream would bring again, its own event.
 func (w *Worker) aftermath(l *login, a postgres.Admitted, now time.Time) (told postgres.Told, err error) {
+	for _, r := range a.Raised {
+		told.Events = append(told.Events, outbox.Entry(limit.Alarm(l.App, r)))
+	}
+	if a.Deferred { // it is decided elsewhere; what it has raised stays raised
+		return told, nil
+	}
 	if len(a.Stolen) > 0 {
-		if told, err = w.theft(l.App, event.About{User: l.User, Session: l.Session, Login: l.ID}, l.Client, a.Stolen, now); err != nil {
+		theft, err := w.theft(l.App, event.About{User: l.User, Session: l.Session, Login: l.ID}, l.Client, a.Stolen, now)
+		if err != nil {
 			return told, err
 		}
+		told.Events, told.Notices, told.Audit = append(told.Events, theft.Events...), theft.Notices, theft.Audit
 	}
 	for _, s := range a.Superseded {
-		told.Events = append(told.Events, outbox.Entry(ended(l.App, s.ID, about(l.User, s.Session, s.Login), otp.Superseded, now)))
+		who := event.About{User: l.User, Session: s.Session, Login: s.Login, Test: s.Test}
+		told.Events = append(told.Events, outbox.Entry(ended(l.App, s.ID, who, otp.Superseded, now)))
 	}
 	if l.request != nil {
 		told.Events = append(told.Events, outbox.Entry(l.outcomeEvent(a)))
+		for _, e := range l.testEvents(a) {
+			told.Events = append(told.Events, outbox.Entry(e))
+		}
 	}
 	return told, nil
 }
@@ -134,7 +149,7 @@ func (w *Worker) announce(ctx context.Context, batch []*login, admitted []postgr
 	}
 	var out []bus.Out
 	for i, l := range batch {
-		out = append(out, l.tell(&admitted[i], before, now)...)
+		out = append(out, w.tell(l, &admitted[i], before, now)...)
 	}
 	if err := w.Bus.Publish(ctx, out...); err != nil {
 		w.putBack(batch, "publishing", err)
@@ -148,7 +163,8 @@ func (w *Worker) announce(ctx context.Context, batch []*login, admitted []postgr
 // A past is what is stored of logins that had been decided before.
 type past struct {
 	challenges map[uuid.UUID]postgres.Challenge
-	pending    map[uuid.UUID][]postgres.Overdue // deliveries without an outcome
+	pending    map[uuid.UUID][]postgres.Overdue  // deliveries without an outcome
+	deliveries map[uuid.UUID][]postgres.Delivery // of the challenges that have some
 }
 
 // before reads what is stored of repeated logins.
@@ -169,6 +185,12 @@ func (w *Worker) before(ctx context.Context, admitted []postgres.Admitted) (p pa
 	if err != nil {
 		return p, err
 	}
+	if len(pending) == 0 {
+		return p, nil
+	}
+	if p.deliveries, err = w.store.DeliveriesOf(ctx, ids); err != nil {
+		return p, err
+	}
 	p.pending = make(map[uuid.UUID][]postgres.Overdue, len(pending))
 	for _, d := range pending {
 		p.pending[d.Challenge] = append(p.pending[d.Challenge], d)
@@ -178,7 +200,7 @@ func (w *Worker) before(ctx context.Context, admitted []postgres.Admitted) (p pa
 
 // tell says what is to be published of a decided login. Of a repeat it is told again what was told before, and what has not gone out is ordered again: the
 // first telling may have been lost.
-func (l *login) tell(a *postgres.Admitted, p past, now time.Time) (out []bus.Out) {
+func (w *Worker) tell(l *login, a *postgres.Admitted, p past, now time.Time) (out []bus.Out) {
 	switch {
 	case a.Deferred:
 		return nil
@@ -191,17 +213,24 @@ func (l *login) tell(a *postgres.Admitted, p past, now time.Time) (out []bus.Out
 		c := p.challenges[a.ID]
 		a.Challenge = fromStored(c)
 		for _, d := range p.pending[a.ID] {
-			if cmd, ok := command(l.app, c, d.Channel, d.Number); ok && c.State == otp.Open && now.Before(c.ExpiresAt) {
+			c.Deliveries = upTo(p.deliveries[a.ID], d.Number)
+			if len(c.Deliveries) == 0 || c.State != otp.Open || !now.Before(c.ExpiresAt) {
+				continue
+			}
+			if cmd, ok := w.command(l.app, c, c.Deliveries[len(c.Deliveries)-1]); ok {
 				out = append(out, commandOut(cmd, ""))
 			}
 		}
 	case a.Outcome == event.OutcomeIssued:
-		if cmd, ok := firstCommand(l, a); ok {
+		if cmd, ok := w.firstCommand(l, a); ok {
 			out = append(out, commandOut(cmd, ""))
 		}
 	}
 	if l.msg != nil {
 		out = append(out, outbox.Out(l.outcomeEvent(*a)))
+		for _, e := range l.testEvents(*a) {
+			out = append(out, outbox.Out(e))
+		}
 	}
 	return out
 }

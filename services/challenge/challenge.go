@@ -12,16 +12,21 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/otpost/otpost/pkg/apps"
 	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/delivery"
 	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/keyring"
+	"github.com/otpost/otpost/pkg/limit"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/outbox"
 	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/pumping/watch"
 	"github.com/otpost/otpost/pkg/requests"
+	"github.com/otpost/otpost/pkg/routes"
 	"github.com/otpost/otpost/pkg/telemetry"
 )
 
@@ -43,9 +48,16 @@ type Worker struct {
 	Config
 	store  *postgres.Challenges
 	apps   *apps.Cache
+	routes *routes.Cache
+	listed *apps.Destinations
+	gate   *limit.Gate
 	outbox *outbox.Publisher
 	logins *bus.Batcher[*login] // those that came by request
 	desk   *requests.Desk       // all other requests
+
+	pumping  *postgres.Pumping
+	watch    *watch.Watch
+	judgedAt time.Time // when the sweeper, if it is this worker, last judged prefixes
 }
 
 // maxBatch bounds the logins decided in one transaction.
@@ -59,7 +71,13 @@ func New(cfg Config) (*Worker, error) {
 	w := &Worker{
 		Config: cfg, store: postgres.NewChallenges(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
 		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now),
+		routes: routes.New(cfg.DB, cfg.Logger, cfg.Now),
 	}
+	w.listed = apps.NewDestinations(postgres.NewDestinations(cfg.DB), cfg.Logger)
+	w.gate = limit.New(cfg.Keys, delivery.Purpose, w.listed.Find, func(app postgres.App, ch otp.Channel, country string, challenge uuid.UUID) (string, int64) {
+		return w.routes.First(app.ID, ch, country, challenge)
+	})
+	w.pumping, w.watch = postgres.NewPumping(cfg.DB), watch.New(cfg.DB, cfg.Keys, cfg.Logger, cfg.Now)
 	w.desk = requests.New(requests.Config{Apps: w.apps, Metrics: cfg.Metrics, Logger: cfg.Logger})
 	w.logins = bus.NewBatcher(maxBatch, 2, w.admit, func(l *login, panicked any) {
 		w.Logger.Error("a login panicked", "app", l.App, "panic", fmt.Sprint(panicked))
@@ -68,10 +86,21 @@ func New(cfg Config) (*Worker, error) {
 	return w, nil
 }
 
-// Prepare makes what the worker needs before its first login: the partitions of today.
+// Prepare makes what the worker needs before its first login: the partitions of today, and what is known of providers, routes and blocked prefixes.
 func (w *Worker) Prepare(ctx context.Context) error {
-	_, err := w.store.EnsurePartitions(ctx, w.Now(), w.Sweep.PartitionsAhead)
-	return err
+	if _, err := w.store.EnsurePartitions(ctx, w.Now(), w.Sweep.PartitionsAhead); err != nil {
+		return err
+	}
+	if err := w.apps.Load(ctx); err != nil {
+		return err
+	}
+	if err := w.listed.Load(ctx); err != nil {
+		return err
+	}
+	if err := w.watch.Load(ctx); err != nil {
+		return err
+	}
+	return w.routes.Refresh(ctx)
 }
 
 // Run works until ctx ends and what was in hand is done. The parts stop in the order in which they feed each other.
@@ -81,6 +110,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	var behind errgroup.Group
 	behind.Go(func() error { return w.apps.Run(background) })
 	behind.Go(func() error { return w.outbox.Run(background) })
+	behind.Go(func() error { return w.routes.Run(background) })
+	behind.Go(func() error { return w.listed.Run(background) })
+	behind.Go(func() error { return w.watch.Run(background) })
 
 	deciding, stopDeciding := context.WithCancel(background)
 	defer stopDeciding()
@@ -93,6 +125,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	})
 	front.Go(func() error {
 		return w.Bus.Consume(ctx, bus.Consumption{Stream: bus.StreamReceipts, Consumer: "challenge", Handler: w.handleReceipts, MaxBatch: maxBatch})
+	})
+	front.Go(func() error {
+		return w.Bus.Consume(ctx, bus.Consumption{Stream: bus.StreamTimers, Consumer: "challenge", Handler: w.handleDue, MaxBatch: maxBatch})
 	})
 	front.Go(func() error { return w.serve(ctx) })
 	front.Go(func() error { return w.sweep(ctx) })

@@ -105,7 +105,7 @@ func TestChoiceOfFactor(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := &login{app: postgres.App{Policy: otp.DefaultPolicy()}, received: now}
+			l := &login{app: postgres.App{Policy: anywhere()}, gate: openGate(), received: now}
 			l.Channel = tt.channel
 			if tt.policy != nil {
 				l.app.Policy.Channels = tt.policy
@@ -142,7 +142,7 @@ func TestChoiceOfFactor(t *testing.T) {
 func TestLocaleOfAChallenge(t *testing.T) {
 	now := time.Now()
 	for _, tt := range []struct{ login, user, want string }{{"cs", "de", "cs"}, {"", "de", "de"}, {"", "", ""}} { // none: the app's, which the command carries
-		l := &login{app: postgres.App{Policy: otp.DefaultPolicy()}, received: now, sealedPhone: []byte("phone")}
+		l := &login{app: postgres.App{Policy: anywhere()}, gate: openGate(), received: now, sealedPhone: []byte("phone")}
 		l.Phone, l.Locale = "+14155550100", tt.login
 		if got := l.decide(postgres.UserState{Locale: tt.user}, 7, now).Challenge.Locale; got != tt.want {
 			t.Errorf("a login in %q of a user who speaks %q is answered in %q", tt.login, tt.user, got)
@@ -166,7 +166,7 @@ func TestATrustedDeviceSkipsWhatItMay(t *testing.T) {
 		"not an account that must wait":  {user: postgres.UserState{Budget: otp.Budget{WaitUntil: now.Add(time.Second)}}, outcome: "refused", reason: "rate_limited"},
 		"not one that waited in a queue": {waited: time.Hour, outcome: "refused", reason: "stale"},
 	} {
-		l := &login{app: postgres.App{Policy: otp.DefaultPolicy()}, received: now.Add(-tt.waited), sealedPhone: []byte("phone")}
+		l := &login{app: postgres.App{Policy: anywhere()}, gate: openGate(), received: now.Add(-tt.waited), sealedPhone: []byte("phone")}
 		l.Phone, l.Transaction = "+14155550100", tt.transaction
 		tt.user.Device = uuid.New()
 		d := l.decide(tt.user, 7, now)

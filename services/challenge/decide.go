@@ -19,46 +19,136 @@ const (
 	reasonTrustedDevice = "trusted_device"
 )
 
-// decide says what becomes of a login, from the app's policy and the user's state. It does no I/O.
-func (l *login) decide(u postgres.UserState, keyID uint32, now time.Time) postgres.Decision {
-	p := l.app.Policy
+// early says what becomes of a login whatever the user has: decided is false where that is the question.
+func (l *login) early(u postgres.UserState, now time.Time) (d postgres.Decision, decided bool) {
 	switch wait := u.Budget.Wait(now); {
 	case u.Budget.Locked:
-		return refuse(otp.AccountLocked, 0)
+		return refuse(otp.AccountLocked, 0), true
 	case wait > 0:
-		return refuse(otp.RateLimited, wait)
-	case now.Sub(l.received) > p.Life:
-		return refuse(otp.Stale, 0)
+		return refuse(otp.RateLimited, wait), true
+	case now.Sub(l.received) > l.app.Policy.Life:
+		return refuse(otp.Stale, 0), true
 	}
-	if u.Device != uuid.Nil && l.Transaction == nil { // what a user is to agree to is asked of them, wherever they are
+	return d, false
+}
+
+// passes reports whether a trusted device lets the login pass. What a user is to agree to is asked of them, wherever they are.
+func (l *login) passes(u postgres.UserState) bool {
+	return u.Device != uuid.Nil && l.Transaction == nil
+}
+
+// decide says what becomes of a login, from the app's policy, the user's state and what was sent of late. It does no I/O.
+func (l *login) decide(u postgres.UserState, keyID uint32, now time.Time) postgres.Decision {
+	if d, decided := l.early(u, now); decided {
+		return d
+	}
+	if l.passes(u) {
 		return postgres.Decision{Outcome: event.OutcomeSkipped, Reason: reasonTrustedDevice, Trusted: true}
 	}
-	reach := l.reach(u)
-	kind, ok := reach.choose(otp.FactorKind(l.Channel), p.Channels)
-	if !ok && l.Channel == "" && u.Suspended && u.BackupCodes {
-		kind, ok = otp.FactorWebAuthn, true // the key that is suspended, which answers nothing; a backup code does
+	reach, err := l.look(u)
+	if err != nil { // the keys do not serve: the same is met by whoever sends
+		return refuse(otp.Internal, 0)
 	}
+	kind, refused := l.choose(reach, u)
+	if kind == "" {
+		return refused
+	}
+	c := l.compose(reach, u, kind, keyID, now)
+	d := postgres.Decision{Outcome: event.OutcomeIssued, Challenge: c, Supersede: len(u.Open) - l.app.Policy.OpenChallenges + 1}
+	if t := l.targets[kind]; t != nil {
+		d.Charge = t.Limits
+	}
+	return d
+}
+
+// asked is the kind of factor that the login names, by itself or by one of its channels; empty for none.
+func (l *login) asked() otp.FactorKind {
+	if ch := otp.Channel(l.Channel); ch.Valid() {
+		return ch.Factor()
+	}
+	return otp.FactorKind(l.Channel)
+}
+
+// choose takes the factor to ask for. One whose code may not be sent now gives way to the next of the user's, unless the app named its channel: then it is
+// for the app to decide, but for a cap on spending, which says nothing about the user.
+func (l *login) choose(r reach, u postgres.UserState) (kind otp.FactorKind, refused postgres.Decision) {
+	p := l.app.Policy
+	asked := l.asked()
+	kind, ok := r.choose(asked, p.Channels)
 	if !ok {
+		if l.Channel == "" && u.Suspended && u.BackupCodes {
+			return otp.FactorWebAuthn, refused // the key that is suspended, which answers nothing; a backup code does
+		}
 		// Who has a factor that is not trusted any more has one: whoever copied it must not be let pass for that.
 		if l.Channel == "" && p.NoFactor == otp.Skip && !u.Suspended {
-			return postgres.Decision{Outcome: event.OutcomeSkipped, Reason: reasonNoFactor}
+			return "", postgres.Decision{Outcome: event.OutcomeSkipped, Reason: reasonNoFactor}
 		}
-		return refuse(otp.NoFactorLeft, 0)
+		return "", refuse(otp.NoFactorLeft, 0)
 	}
+	b := barOf(l.targets[kind], u)
+	if !b.up() {
+		return kind, refused
+	}
+	if b.spend != nil {
+		u.Ledger.Reached(*b.spend)
+	}
+	if asked == "" || b.spend != nil {
+		if kind, ok = r.but(func(k otp.FactorKind) bool { return barOf(l.targets[k], u).up() }).choose("", p.Channels); ok {
+			return kind, refused
+		}
+	}
+	return "", refuse(b.reason, b.wait)
+}
+
+// compose makes the challenge. It has the addresses that may be sent to, and offers what may be used now: one that must only wait for a while can be asked
+// for later, and is judged then.
+func (l *login) compose(r reach, u postgres.UserState, kind otp.FactorKind, keyID uint32, now time.Time) *postgres.NewChallenge {
+	p := l.app.Policy
+	own := l.targets[kind]
+	test := own != nil && own.Test != nil
+	usable := r.but(func(k otp.FactorKind) bool {
+		t := l.targets[k]
+		return k != kind && t != nil && (test || t.Test != nil || barOf(t, u).up()) // a challenge is a test's altogether, or not at all
+	})
 	c := &postgres.NewChallenge{
 		Session: l.Session, Login: l.ID, Factor: kind, Nonce: make([]byte, otp.NonceSize), KeyID: keyID, Digits: p.Digits,
-		Transaction: l.Transaction, Locale: cmp.Or(l.Locale, u.Locale), ToSMS: reach.has[otp.FactorSMS].Sealed, MaskSMS: reach.has[otp.FactorSMS].Mask,
-		ToEmail: reach.has[otp.FactorEmail].Sealed, MaskEmail: reach.has[otp.FactorEmail].Mask, Methods: reach.others(kind, p.Channels),
-		Attempts: p.Attempts, Sends: p.Sends, NextSendAt: now.Add(p.Cooldown), ExpiresAt: now.Add(p.Life),
+		Transaction: l.Transaction, Locale: cmp.Or(l.Locale, u.Locale), Methods: usable.others(kind, p.Channels),
+		Attempts: p.Attempts, Sends: p.Sends, NextSendAt: now.Add(p.Cooldown), ExpiresAt: now.Add(p.Life), IPKey: l.ip,
+	}
+	if l.Client != nil {
+		c.AndroidHash = l.Client.AndroidHash
+	}
+	if l.sendable(otp.FactorSMS, kind, test, u) {
+		c.ToSMS, c.MaskSMS = r.has[otp.FactorSMS].Sealed, r.has[otp.FactorSMS].Mask
+		c.Country = l.targets[otp.FactorSMS].Phone.Country
+	}
+	if l.sendable(otp.FactorEmail, kind, test, u) {
+		c.ToEmail, c.MaskEmail = r.has[otp.FactorEmail].Sealed, r.has[otp.FactorEmail].Mask
+	}
+	if own != nil {
+		c.Channel, _ = kind.Channel()
+		if asked := otp.Channel(l.Channel); asked.Valid() && asked.Factor() == kind {
+			c.Channel = asked
+		}
+		c.Provider, c.Cost, c.Test, c.TestCode = own.Provider, own.Cost, test, own.Test
 	}
 	if kind == otp.FactorTOTP || kind == otp.FactorHOTP {
-		c.Digits = reach.has[kind].Digits
+		c.Digits = r.has[kind].Digits
 	}
 	if _, sent := kind.Channel(); !sent {
 		c.NextSendAt = now
 	}
 	_, _ = rand.Read(c.Nonce) // never fails (Go 1.24)
-	return postgres.Decision{Outcome: event.OutcomeIssued, Challenge: c, Supersede: len(u.Open) - p.OpenChallenges + 1}
+	return c
+}
+
+// sendable reports whether the challenge keeps the address of a kind.
+func (l *login) sendable(k, chosen otp.FactorKind, test bool, u postgres.UserState) bool {
+	t := l.targets[k]
+	if t == nil {
+		return false
+	}
+	return k == chosen || !test && t.Test == nil && barOf(t, u).reason != otp.BlockedDestination
 }
 
 func refuse(r otp.Reason, after time.Duration) postgres.Decision {
@@ -70,8 +160,10 @@ func words(reason string) string {
 	switch otp.Reason(reason) {
 	case otp.AccountLocked:
 		return "the account is locked after too many wrong answers; an operator can unlock it"
-	case otp.RateLimited:
-		return "the account must wait after wrong answers"
+	case otp.RateLimited: // one for all causes: whoever attacks is not to learn which it was
+		return "too many codes were sent or typed wrongly of late, or what may be spent on messages today is spent; try again later"
+	case otp.BlockedDestination:
+		return "no code may be sent to this address"
 	case otp.Stale:
 		return "the login waited for longer than a code lives"
 	case otp.NoFactorLeft:
@@ -137,6 +229,18 @@ func (r reach) choose(asked otp.FactorKind, policy []otp.FactorKind) (otp.Factor
 		}
 	}
 	return "", false
+}
+
+// but is the reach without the kinds that are barred.
+func (r reach) but(barred func(otp.FactorKind) bool) reach {
+	left := r
+	left.has, left.enrolled = map[otp.FactorKind]postgres.Factor{}, map[otp.FactorKind]bool{}
+	for k, f := range r.has {
+		if !barred(k) {
+			left.has[k], left.enrolled[k] = f, r.enrolled[k]
+		}
+	}
+	return left
 }
 
 // others lists what else the user could use, in the order in which it would be chosen; a backup code is for when all else fails.

@@ -95,7 +95,7 @@ func TestDecide(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l := &login{app: postgres.App{Policy: otp.DefaultPolicy()}, received: now.Add(-tt.waited)}
+			l := &login{app: postgres.App{Policy: anywhere()}, gate: openGate(), received: now.Add(-tt.waited)}
 			if tt.policy != nil {
 				tt.policy(&l.app.Policy)
 			}
@@ -131,7 +131,7 @@ func TestDecide(t *testing.T) {
 // Every reason that decide gives has words of its own for people.
 func TestWords(t *testing.T) {
 	said := map[string]string{}
-	for _, r := range []otp.Reason{otp.AccountLocked, otp.RateLimited, otp.Stale, otp.NoFactorLeft} {
+	for _, r := range []otp.Reason{otp.AccountLocked, otp.RateLimited, otp.Stale, otp.NoFactorLeft, otp.BlockedDestination} {
 		w := words(string(r))
 		if other, ok := said[w]; ok || w == words("anything else") {
 			t.Errorf("%s and %q say the same: %s", r, other, w)

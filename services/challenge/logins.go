@@ -11,6 +11,7 @@ import (
 	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/delivery"
 	"github.com/otpost/otpost/pkg/event"
+	"github.com/otpost/otpost/pkg/limit"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/outbox"
 	"github.com/otpost/otpost/pkg/postgres"
@@ -28,6 +29,11 @@ type login struct {
 	key, id                 uuid.UUID // of the login, of its challenge
 	about                   uuid.UUID // of its user and session
 	sealedPhone, sealedMail []byte
+
+	gate    *limit.Gate
+	ip      uuid.UUID                        // the key of the client's address; zero for none
+	targets map[otp.FactorKind]*limit.Target // the addresses that it could be asked over
+	stop    postgres.PrefixStop              // what the guard against pumping did to it
 
 	token *postgres.DeviceToken // of the trusted device that it came from; nil for none
 	next  [32]byte              // the secret of the token that follows it, of a login by request
@@ -70,6 +76,9 @@ func (w *Worker) read(ctx context.Context, m *bus.Msg) (*login, unfit) {
 		return nil, unfit{msg: m, outcome: bus.Retry(bus.Backoff(m.Tries), "database")}
 	}
 	parsed, p := event.ParseLogin(name, m.Data, m.Received)
+	if p == nil {
+		p = w.unserved(parsed, "data.channel")
+	}
 	if p == nil {
 		l := &login{Login: parsed, app: app, received: m.Received, msg: m}
 		if err = w.identify(l); err == nil {
@@ -123,10 +132,24 @@ func (w *Worker) login(r *bus.Request) {
 		r.Fail(p)
 		return
 	}
+	if p := w.unserved(l, "channel"); p != nil {
+		r.Fail(p)
+		return
+	}
 	if !w.logins.Add(&login{Login: l, received: w.Now(), request: r}) {
 		r.Fail(requests.Busy(requests.TooMany))
 	}
 }
+
+// unserved is the problem of a login that asks for a channel that nobody carries; nil for any other.
+func (w *Worker) unserved(l event.Login, field string) *otp.Problem {
+	if ch := otp.Channel(l.Channel); ch.Valid() && !w.routes.Serves(ch) {
+		return otp.InvalidField(field, unservedWords)
+	}
+	return nil
+}
+
+const unservedWords = "is not one that codes are sent over here: no worker has a provider for it"
 
 // identify gives a login the keyed digests that stand for it and its challenge's id, reads its device's token and seals its addresses.
 func (w *Worker) identify(l *login) error {
@@ -147,6 +170,11 @@ func (w *Worker) identify(l *login) error {
 	copy(rest[:], digest[16:])
 	l.id = otp.ChallengeID(l.Time, rest)
 	l.recognise()
+	if l.gate = w.gate; l.Client != nil {
+		if l.ip, err = w.gate.AddressKey(l.App, l.Client.IP); err != nil {
+			return err
+		}
+	}
 	if l.Phone != "" {
 		if l.sealedPhone, err = w.Keys.SealDestination(string(otp.SMS), l.App, l.User, delivery.Purpose, l.Phone); err != nil {
 			return err

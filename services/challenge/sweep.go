@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/outbox"
 	"github.com/otpost/otpost/pkg/postgres"
@@ -49,8 +51,9 @@ func orDefault[T comparable](v *T, d T) {
 }
 
 const (
-	sweepLimit  = 1000           // rows of one statement
-	loginMemory = 24 * time.Hour // how long the id of a login is known
+	sweepLimit  = 1000                // rows of one statement
+	loginMemory = 24 * time.Hour      // how long the id of a login is known
+	statsMemory = 30 * 24 * time.Hour // how long the counts of deliveries are kept
 	upkeepEvery = time.Minute
 	recent      = time.Hour // how far back every round looks for what has expired; upkeep looks at all that is kept
 )
@@ -67,7 +70,7 @@ func (w *Worker) sweep(ctx context.Context) error {
 		}
 		work := context.WithoutCancel(ctx)
 		_, err := w.store.Alone(work, func() error {
-			err := errors.Join(w.expire(work, w.Now().Add(-recent)), w.republish(work))
+			err := errors.Join(w.expire(work, w.Now().Add(-recent)), w.republish(work), w.overdue(work), w.convert(work), w.judgePrefixes(work))
 			if now := w.Now(); now.Sub(kept) >= upkeepEvery {
 				kept = now
 				err = errors.Join(err, w.upkeep(work, now))
@@ -85,7 +88,7 @@ func (w *Worker) expire(ctx context.Context, since time.Time) error {
 	for {
 		now := w.Now()
 		events, err := w.store.Expire(ctx, now, since, sweepLimit, func(e postgres.Ended) postgres.OutboxEvent {
-			return outbox.Entry(ended(e.App, e.ID, about(e.User, e.Session, e.Login), otp.Expired, now))
+			return outbox.Entry(ended(e.App, e.ID, event.About{User: e.User, Session: e.Session, Login: e.Login, Test: e.Test}, otp.Expired, now))
 		})
 		if err != nil {
 			return err
@@ -112,19 +115,43 @@ func (w *Worker) republish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	past, err := w.store.DeliveriesOf(ctx, ids)
+	if err != nil {
+		return err
+	}
 	var out []bus.Out
 	for _, l := range late {
 		c := found[l.Challenge]
+		c.Deliveries = upTo(past[l.Challenge], l.Number)
 		app, err := w.apps.ByID(ctx, c.AppID)
 		if err != nil {
 			return fmt.Errorf("the app of an overdue delivery: %w", err)
 		}
-		if cmd, ok := command(app, c, l.Channel, l.Number); ok {
+		if len(c.Deliveries) == 0 {
+			continue
+		}
+		if cmd, ok := w.command(app, c, c.Deliveries[len(c.Deliveries)-1]); ok {
 			out = append(out, commandOut(cmd, fmt.Sprintf("/again-%d", l.Swept)))
 		}
 	}
 	w.Logger.Warn("deliveries without an outcome are published again", "count", len(out))
 	return w.Bus.Publish(ctx, out...)
+}
+
+// upTo returns the deliveries up to the one of a number, if that is there.
+func upTo(all []postgres.Delivery, number int) []postgres.Delivery {
+	i := slices.IndexFunc(all, func(d postgres.Delivery) bool { return d.Number == number })
+	return all[:i+1]
+}
+
+// convert counts the codes that came back.
+func (w *Worker) convert(ctx context.Context) error {
+	for {
+		n, err := w.store.Convert(ctx, sweepLimit, w.appName, w.returned(ctx))
+		if err != nil || n < sweepLimit {
+			return err
+		}
+	}
 }
 
 // upkeep makes partitions ahead, drops those behind, and forgets old logins.
@@ -144,6 +171,21 @@ func (w *Worker) upkeep(ctx context.Context, now time.Time) error {
 			return err
 		}
 		if n == 0 {
+			break
+		}
+	}
+	if err := w.store.ForgetDelivery(ctx, now.Add(-statsMemory), now.Add(-w.Sweep.Keep)); err != nil {
+		return err
+	}
+	if err := w.pumping.Forget(ctx, now); err != nil {
+		return err
+	}
+	for {
+		n, err := w.store.ForgetLimits(ctx, now.Add(-loginMemory), sweepLimit)
+		if err != nil {
+			return err
+		}
+		if n < sweepLimit {
 			break
 		}
 	}
