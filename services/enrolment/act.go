@@ -18,7 +18,10 @@ type act struct {
 	*postgres.Act
 	worker  *Worker
 	caller  caller
+	client  *event.Client     // whom a code is asked for by, where that is known
 	written []postgres.Unsent // messages to send once it is committed
+	sent    []string          // numbers that the guard against pumping hears of then
+	back    []returned        // codes that came back from such numbers
 }
 
 // policy is the app's.
@@ -123,7 +126,7 @@ func (a *act) endChallenges() error {
 		id := c.ID.String()
 		a.Tell(outbox.Entry(event.Event{
 			App: a.caller.app.Name, Name: event.ChallengeEnded, ID: id + "/ended", Subject: id, Time: a.Now,
-			Data: event.Ended{About: event.About{User: a.Who.User, Session: c.Session, Login: c.Login}, Challenge: id, Reason: string(otp.Cancelled)},
+			Data: event.Ended{About: event.About{User: a.Who.User, Session: c.Session, Login: c.Login, Test: c.Test}, Challenge: id, Reason: string(otp.Cancelled)},
 		}))
 	}
 	return err

@@ -25,6 +25,7 @@ const (
 func (w *Worker) factorBegin(ctx context.Context, c caller, r event.FactorBeginRequest) (any, error) {
 	var reply event.FactorBeginReply
 	err := w.act(ctx, c, r.User, func(a *act) error {
+		a.client = r.Client
 		factors, err := a.Factors()
 		if err != nil {
 			return err

@@ -131,8 +131,7 @@ func (a *act) prove(cer postgres.Ceremony, r event.FactorConfirmRequest) (postgr
 		if err != nil || !found {
 			return f, orUnknown(err)
 		}
-		c, _ := m.Code()
-		ok, err := a.worker.sameCode(a.caller.app.Name, c, code)
+		ok, err := a.answers(m, code)
 		if err == nil && !ok {
 			err = wrongCode()
 		}

@@ -13,15 +13,21 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/otpost/otpost/pkg/apps"
 	"github.com/otpost/otpost/pkg/bus"
+	"github.com/otpost/otpost/pkg/delivery"
 	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/keyring"
+	"github.com/otpost/otpost/pkg/limit"
+	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/outbox"
 	"github.com/otpost/otpost/pkg/postgres"
+	"github.com/otpost/otpost/pkg/pumping/watch"
 	"github.com/otpost/otpost/pkg/requests"
+	"github.com/otpost/otpost/pkg/routes"
 	"github.com/otpost/otpost/pkg/telemetry"
 )
 
@@ -43,6 +49,10 @@ type Worker struct {
 	Config
 	store  *postgres.Enrolments
 	apps   *apps.Cache
+	routes *routes.Cache
+	listed *apps.Destinations
+	gate   *limit.Gate
+	watch  *watch.Watch
 	outbox *outbox.Publisher
 	desk   *requests.Desk
 }
@@ -54,18 +64,42 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w := &Worker{
 		Config: cfg, store: postgres.NewEnrolments(cfg.DB), apps: apps.New(postgres.NewApps(cfg.DB), cfg.Logger),
+		routes: routes.New(cfg.DB, cfg.Logger, cfg.Now),
 		outbox: outbox.New(cfg.Bus, postgres.NewOutbox(cfg.DB), cfg.Logger, cfg.Now),
 	}
+	w.listed = apps.NewDestinations(postgres.NewDestinations(cfg.DB), cfg.Logger)
+	w.gate = limit.New(cfg.Keys, delivery.Purpose, w.listed.Find, func(app postgres.App, ch otp.Channel, country string, id uuid.UUID) (string, int64) {
+		return w.routes.First(app.ID, ch, country, id)
+	})
+	w.watch = watch.New(cfg.DB, cfg.Keys, cfg.Logger, cfg.Now)
 	w.desk = requests.New(requests.Config{Apps: w.apps, Metrics: cfg.Metrics, Logger: cfg.Logger})
 	return w, nil
 }
 
-// Run works until ctx ends and what was in hand is done.
+// Prepare reads what the worker decides by before its first request. Without it a test destination would pass for a real one, a blocked prefix for a free
+// one, and a message would cost nothing.
+func (w *Worker) Prepare(ctx context.Context) error {
+	if err := w.apps.Load(ctx); err != nil {
+		return err
+	}
+	if err := w.listed.Load(ctx); err != nil {
+		return err
+	}
+	if err := w.watch.Load(ctx); err != nil {
+		return err
+	}
+	return w.routes.Refresh(ctx)
+}
+
+// Run works until ctx ends and what was in hand is done. Prepare comes before it.
 func (w *Worker) Run(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var behind errgroup.Group
 	behind.Go(func() error { return w.apps.Run(background) })
+	behind.Go(func() error { return w.routes.Run(background) })
+	behind.Go(func() error { return w.listed.Run(background) })
+	behind.Go(func() error { return w.watch.Run(background) })
 	behind.Go(func() error { return w.outbox.Run(background) })
 
 	front, ctx := errgroup.WithContext(ctx)
@@ -183,6 +217,7 @@ func (w *Worker) act(ctx context.Context, c caller, user string, fn func(*act) e
 		return err
 	}
 	w.outbox.Send(events)
+	w.note(a)
 	w.dispatch(ctx, a.written)
 	return nil
 }

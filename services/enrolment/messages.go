@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,14 +17,13 @@ import (
 	"github.com/otpost/otpost/pkg/postgres"
 )
 
-// This file is how enrolment reaches people: codes to an address, and notices to every one.
+// This file is how enrolment reaches people with codes; notices.go tells them what has happened.
 
 const (
 	codeSends    = 5                // of one code, the first one included
 	codeCooldown = 30 * time.Second // between them
 	codeDigits   = 6
-	letterDigits = 10             // there is time to guess while a letter travels
-	noticeLife   = 24 * time.Hour // later than that it is no news
+	letterDigits = 10 // there is time to guess while a letter travels
 )
 
 // newCode makes what a code is derived from, for one id.
@@ -53,26 +52,43 @@ func (w *Worker) sameCode(app string, c postgres.Code, answer string) (bool, err
 
 // send writes a message with a code to one address; it goes out once the act is committed. The message has the id that the code is derived for.
 func (a *act) send(c postgres.Code, channel otp.Channel, purpose string, sealed []byte, mask, locale string, expires time.Time) error {
-	return a.post(c.ID, c, channel, purpose, sealed, mask, locale, expires)
-}
-
-// post is send with an id of the message's own: one code may go out in several.
-func (a *act) post(id uuid.UUID, c postgres.Code, channel otp.Channel, purpose string, sealed []byte, mask, locale string, expires time.Time) error {
-	if locale == "" { // the language that the user is written to in
-		p, err := a.Profile()
-		if err != nil {
-			return err
-		}
-		locale = p.Locale
-	}
 	m := postgres.Message{
-		ID: id, AppID: a.Who.AppID, User: a.Who.User, Channel: string(channel), Purpose: purpose, Sealed: sealed, Mask: mask, Locale: locale, ExpiresAt: expires,
+		ID: c.ID, Channel: string(channel), Purpose: purpose, Sealed: sealed, Mask: mask, Locale: locale, ExpiresAt: expires,
 	}
 	m.SetCode(c)
-	if err := a.Write(m); err != nil {
+	return a.post(postgres.Unsent{Message: m, Number: 1})
+}
+
+// post writes messages with codes, each of which may have been written with an id of its own before: one code may go out in several.
+func (a *act) post(messages ...postgres.Unsent) error {
+	asked := make([]sending, len(messages))
+	for i, m := range messages {
+		asked[i] = sending{code: listID(m.Message), earlier: m.Earlier, channel: otp.Channel(m.Channel), sealed: m.Sealed}
+	}
+	sent, err := a.permit(asked...)
+	if err != nil {
 		return err
 	}
-	a.written = append(a.written, postgres.Unsent{Message: m, Number: 1})
+	for i, m := range messages {
+		m.AppID, m.User = a.Who.AppID, a.Who.User
+		if m.Locale == "" { // the language that the user is written to in
+			p, err := a.Profile()
+			if err != nil {
+				return err
+			}
+			m.Locale = p.Locale
+		}
+		if err := a.Write(m.Message); err != nil {
+			return err
+		}
+		if !sent[i] {
+			if err := a.Withhold(m.ID, 1); err != nil {
+				return err
+			}
+			continue
+		}
+		a.written = append(a.written, m)
+	}
 	return nil
 }
 
@@ -81,6 +97,12 @@ func (a *act) sendAgain(id uuid.UUID, number int) error {
 	m, err := a.WriteAgain(id, number)
 	if err != nil {
 		return err
+	}
+	switch sent, err := a.permit(sending{code: listID(m), earlier: number - 1, channel: otp.Channel(m.Channel), sealed: m.Sealed}); {
+	case err != nil:
+		return err
+	case !sent[0]:
+		return a.Withhold(id, number)
 	}
 	a.written = append(a.written, postgres.Unsent{Message: m, Number: number})
 	return nil
@@ -96,7 +118,7 @@ func (w *Worker) dispatch(ctx context.Context, messages []postgres.Unsent) {
 		app, err := w.apps.ByID(ctx, m.AppID)
 		if err == nil {
 			var o bus.Out
-			if o, err = command(app, m); err == nil {
+			if o, err = w.command(app, m); err == nil {
 				out = append(out, o)
 				continue
 			}
@@ -108,12 +130,62 @@ func (w *Worker) dispatch(ctx context.Context, messages []postgres.Unsent) {
 	}
 }
 
-// command makes the delivery command of a message.
-func command(app postgres.App, m postgres.Unsent) (bus.Out, error) {
+// listID is what the order of a message's route is drawn for: all that carry one code go down one list.
+func listID(m postgres.Message) uuid.UUID {
+	if c, ok := m.Code(); ok && m.Purpose != event.PurposeNotice { // a notice may carry the code of a recovery, which is told of many times
+		return c.ID
+	}
+	return m.ID
+}
+
+// earlier is how many messages have carried the code before. Of one that was found in the store it is known only whether there were any.
+func earlier(m postgres.Unsent) int {
+	n := m.Number - 1 + m.Earlier
+	if n == 0 && listID(m.Message) != m.ID {
+		n = 1
+	}
+	return n
+}
+
+// providers are those that a message is tried over, in this order. One that says again what others have said begins with the provider after theirs: who has
+// asked for the code again has not got it from those.
+func (w *Worker) providers(app int, ch otp.Channel, country string, list uuid.UUID, earlier int) []string {
+	order := w.routes.Order(app, ch, country, list)
+	if len(order) == 0 {
+		return nil
+	}
+	n := earlier % len(order)
+	return slices.Concat(order[n:], order[:n])
+}
+
+// carrier is who carries such a message first, and at what cost.
+func (w *Worker) carrier(app postgres.App, ch otp.Channel, country string, list uuid.UUID, earlier int) (provider string, cost int64) {
+	order := w.providers(app.ID, ch, country, list, earlier)
+	if len(order) == 0 {
+		return "", 0
+	}
+	return order[0], w.routes.Cost(ch, order[0], country)
+}
+
+// command makes the delivery command of a message. It names the providers of the route, in their order: the channel's worker tries one after the other.
+func (w *Worker) command(app postgres.App, m postgres.Unsent) (bus.Out, error) {
 	c := event.Command{
 		Challenge: m.ID, Attempt: m.Number, Channel: otp.Channel(m.Channel), Purpose: m.Purpose, App: app.Name, AppName: app.DisplayName, Origin: app.Origin,
 		User: m.User, To: m.Sealed, Locale: m.Locale, Fallback: app.Locale, ExpiresAt: m.ExpiresAt,
 	}
+	if c.Channel.Phone() {
+		phone, err := w.Keys.OpenDestination(string(c.Channel.Address()), app.Name, m.User, delivery.Purpose, m.Sealed)
+		if err != nil {
+			return bus.Out{}, fmt.Errorf("open destination: %w", err)
+		}
+		c.Country = otp.LocatePhone(phone).Country
+		c.Sender = w.routes.Sender(app.Name, c.Channel, c.Country)
+	}
+	if c.Channel.Valid() {
+		c.Providers = w.providers(app.ID, c.Channel, c.Country, listID(m.Message), earlier(m))
+	}
+	style := app.Policy.Delivery.Style
+	c.Style = event.SMSStyle{NoWebOTP: style.NoWebOTP, NoKeepSecret: style.NoKeepSecret, Fold: style.Fold}
 	if code, ok := m.Code(); ok {
 		c.CodeID, c.Nonce, c.Key, c.Digits = code.ID, code.Nonce, code.KeyID, code.Digits
 	}
@@ -125,99 +197,6 @@ func command(app postgres.App, m postgres.Unsent) (bus.Out, error) {
 	}
 	// No id to recognise it by: the stream would drop what the sweeper publishes again. Who gets it claims the delivery first.
 	return bus.Out{Subject: event.WorkSubject(c.Channel), Data: c.Encode()}, nil
-}
-
-// A noticed is a notice as it waits: what it tells, and the code that stops it.
-type noticed struct {
-	event.NoticeDetail
-	Cancel *cancelCode `json:"cancel,omitempty"`
-}
-
-// A cancelCode is what the code that cancels a recovery is derived from.
-type cancelCode struct {
-	ID    uuid.UUID `json:"id"`
-	Nonce []byte    `json:"nonce"`
-	Key   uint32    `json:"key"`
-}
-
-// cancelDigits: the code only stops a recovery, and whoever guesses at it spends the account's budget.
-const cancelDigits = 8
-
-// Most notices a user is sent within an hour over a channel. A message costs money, and whoever has a session could order any number.
-const (
-	maxSMSNotices   = 12
-	maxEmailNotices = 40
-)
-
-// writeNotices writes the notices that wait, each to every address that was confirmed when it arose.
-func (w *Worker) writeNotices(ctx context.Context) error {
-	const limit = 100
-	for {
-		now := w.Now()
-		messages, taken, err := w.store.WriteNotices(ctx, now, now.Add(-time.Hour), limit, compose, func(n postgres.Notice, err error) {
-			w.Logger.Error("a notice could not be written", "notice", n.Notice, "app", n.Who.AppID, "id", n.ID, "error", err)
-		})
-		if err != nil {
-			return err
-		}
-		unsent := make([]postgres.Unsent, len(messages))
-		for i, m := range messages {
-			unsent[i] = postgres.Unsent{Message: m, Number: 1}
-		}
-		w.dispatch(ctx, unsent)
-		if taken < limit {
-			return nil
-		}
-	}
-}
-
-// compose makes the messages of one notice, one for each address.
-func compose(n postgres.Mailing) ([]postgres.Message, error) {
-	var d noticed
-	if err := json.Unmarshal(n.Detail, &d); err != nil {
-		return nil, fmt.Errorf("read notice: %w", err)
-	}
-	if !n.Notice.Notice.Valid() {
-		return nil, errors.New("there is no such notice")
-	}
-	d.NoticeDetail.Notice, d.At = n.Notice.Notice, n.At
-	text, err := json.Marshal(d.NoticeDetail)
-	if err != nil {
-		return nil, fmt.Errorf("write notice: %w", err)
-	}
-	var out []postgres.Message
-	for _, r := range n.To {
-		if n.Lately[r.Channel] >= most(r.Channel) && !grave(n.Notice.Notice) {
-			continue
-		}
-		n.Lately[r.Channel]++
-		m := postgres.Message{
-			ID: uuid.Must(uuid.NewV7()), AppID: n.Who.AppID, User: n.Who.User, Channel: r.Channel, Purpose: event.PurposeNotice, Sealed: r.Sealed, Mask: r.Mask,
-			Locale: n.Locale, Notice: text, ExpiresAt: n.At.Add(noticeLife),
-		}
-		if d.Cancel != nil {
-			m.SetCode(postgres.Code{ID: d.Cancel.ID, Nonce: d.Cancel.Nonce, KeyID: d.Cancel.Key, Digits: cancelDigits})
-		}
-		out = append(out, m)
-	}
-	return out, nil
-}
-
-// grave are the notices that no flood of others may keep back: what they tell of takes away factors or the account, and is bounded by itself.
-func grave(n otp.Notice) bool {
-	switch n {
-	case otp.NoticeFactorRemoved, otp.NoticeFactorSuspended, otp.NoticeDeactivated, otp.NoticeAccountLocked, otp.NoticeRecoveryBegun, otp.NoticeRecoveryProven,
-		otp.NoticeRecoveryWaiting, otp.NoticeRecoveryCompleted, otp.NoticeRecoveryCancelled:
-		return true
-	}
-	return false
-}
-
-func most(channel string) int {
-	if channel == string(otp.SMS) {
-		return maxSMSNotices
-	}
-	return maxEmailNotices
 }
 
 // seal seals an address for its channel.

@@ -198,6 +198,7 @@ func (a *act) setPostal(r event.RecoveryAddressRequest) (event.RecoveryAddressRe
 // beginAddress sends a code to an address or number.
 func (a *act) beginAddress(r event.RecoveryAddressRequest) (event.RecoveryAddressReply, error) {
 	none := event.RecoveryAddressReply{}
+	a.client = r.Client
 	kind, _ := resetKind(otp.ProofKind(r.Method))
 	channel := channelOf(otp.ProofKind(r.Method))
 	address, mask, p := parseAddress("address", channel, r.Address)
@@ -246,8 +247,7 @@ func (w *Worker) recoveryConfirm(ctx context.Context, c caller, r event.Recovery
 		if err != nil || !found {
 			return orUnknown(err)
 		}
-		code, _ := m.Code()
-		same, err := a.worker.sameCode(a.caller.app.Name, code, r.Code)
+		same, err := a.answers(m, r.Code)
 		if err != nil {
 			return err
 		}

@@ -142,8 +142,7 @@ func (a *act) compareProof(ctx context.Context, rec postgres.Recovery, method ot
 		if err != nil || !found {
 			return false, err
 		}
-		code, _ := m.Code()
-		return a.worker.sameCode(a.caller.app.Name, code, value)
+		return a.answers(m, value)
 	}
 	return false, nil
 }

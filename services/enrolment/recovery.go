@@ -60,6 +60,7 @@ func (w *Worker) beginRecovery(ctx context.Context, c caller, user string, r res
 
 func (a *act) beginRecovery(r reset) (event.RecoveryReply, error) {
 	none := event.RecoveryReply{}
+	a.client = r.client
 	if a.caller.agent == "" {
 		if err := a.reauthenticated(r.seen); err != nil {
 			return none, err
@@ -239,6 +240,7 @@ func (a *act) planCodes(rec postgres.Recovery, contacts []postgres.Contact) erro
 // late to stop anything.
 func (a *act) openProofs(rec postgres.Recovery, contacts []postgres.Contact) error {
 	var codes []postgres.RecoveryCode
+	var messages []postgres.Unsent
 	for _, c := range contacts {
 		code, err := a.recoveryCode(c.Method)
 		if err != nil {
@@ -248,15 +250,24 @@ func (a *act) openProofs(rec postgres.Recovery, contacts []postgres.Contact) err
 			ID: code.ID, Method: c.Method, Mask: c.Mask, Sends: 1, NextSendAt: a.Now.Add(cooldown(c.Method)),
 			ExpiresAt: a.Now.Add(otp.MethodLife(c.Method, c.Country, c.Region)),
 		}
-		if err := a.send(code, channelOf(c.Method), event.PurposeRecovery, c.Sealed, c.Mask, rec.Locale, sent.ExpiresAt); err != nil {
-			return err
-		}
-		codes = append(codes, sent)
+		codes, messages = append(codes, sent), append(messages, recoveryMessage(code.ID, code, c, rec.Locale, sent.ExpiresAt))
+	}
+	if err := a.post(messages...); err != nil {
+		return err
 	}
 	if err := a.SetRecoveryCodes(rec.ID, codes); err != nil {
 		return err
 	}
 	return a.notifyRecovery(otp.NoticeRecoveryBegun, rec)
+}
+
+// recoveryMessage is the message with a code to a contact.
+func recoveryMessage(id uuid.UUID, code postgres.Code, to postgres.Contact, locale string, expires time.Time) postgres.Unsent {
+	m := postgres.Message{
+		ID: id, Channel: string(channelOf(to.Method)), Purpose: event.PurposeRecovery, Sealed: to.Sealed, Mask: to.Mask, Locale: locale, ExpiresAt: expires,
+	}
+	m.SetCode(code)
+	return postgres.Unsent{Message: m, Number: 1}
 }
 
 func (a *act) recoveryCode(method otp.ProofKind) (postgres.Code, error) {
@@ -348,5 +359,7 @@ func (a *act) sendRecoveryCode(rec postgres.Recovery, old postgres.RecoveryCode,
 	if err != nil || !took {
 		return old, cmp.Or(err, error(errUnknownRecovery))
 	}
-	return next, a.post(next.ID, code, channelOf(to.Method), event.PurposeRecovery, to.Sealed, to.Mask, rec.Locale, next.ExpiresAt)
+	again := recoveryMessage(next.ID, code, to, rec.Locale, next.ExpiresAt)
+	again.Earlier = old.Sends
+	return next, a.post(again)
 }

@@ -11,6 +11,7 @@ import (
 
 // material is what an answer is compared with, made ready before the attempt is taken: a worker that lacks a key must not cost the user one.
 type material struct {
+	test    []byte   // of a challenge to a test destination: what its fixed code is compared with, in place of one that was sent
 	code    string   // the channel code for the answer's transaction; empty where none was sent or it is not asked for
 	factors []opened // the user's, of the kinds that give such an answer
 }
@@ -42,6 +43,9 @@ func (w *Worker) prepare(a *answer, c postgres.Case) (m material, take postgres.
 		if m.code, err = w.channelCode(a, ch); err != nil {
 			return m, take, err
 		}
+		if ch.Test && sent(a, ch) {
+			m.test = ch.TestCode
+		}
 	}
 	var failed map[otp.FactorKind]error
 	m.factors, failed = w.open(a.App, ch.User, c.Factors, a.Form, a.Factor)
@@ -56,7 +60,7 @@ func (a *answer) may(kind otp.FactorKind) bool { return a.Factor == "" || a.Fact
 
 // channelCode is the code that was sent for the challenge, as it is for the answer's transaction; empty where none was, or another factor is named.
 func (w *Worker) channelCode(a *answer, ch postgres.Answerable) (string, error) {
-	if _, sent := ch.Factor.Channel(); !sent || ch.Sends == 0 || !channelOf(ch, a.Factor) {
+	if ch.Test || !sent(a, ch) {
 		return "", nil
 	}
 	prf, err := w.Keys.CodePRF(ch.KeyID)
@@ -64,6 +68,12 @@ func (w *Worker) channelCode(a *answer, ch postgres.Answerable) (string, error) 
 		return "", fmt.Errorf("code key: %w", err)
 	}
 	return otp.DeriveCode(prf, otp.CodeInput{App: a.App, Challenge: ch.ID, Nonce: ch.Nonce, Transaction: a.Transaction, Digits: ch.Digits})
+}
+
+// sent reports whether an answer may be a code that went out for the challenge.
+func sent(a *answer, ch postgres.Answerable) bool {
+	_, channel := ch.Factor.Channel()
+	return channel && ch.Sends > 0 && channelOf(ch, a.Factor)
 }
 
 // channelOf reports whether an answer that names a factor, or none, may be the challenge's code: it has one code, over whichever of its channels it went.
@@ -89,6 +99,15 @@ func (w *Worker) compare(a *answer, c postgres.Case, now time.Time) (p proof) {
 		}
 		if a.material.code != "" && otp.SameCode(a.material.code, a.Code) {
 			p = proof{kind: c.Challenge.Factor}
+		}
+		if a.material.test != nil {
+			fits, err := w.Keys.FitsTest(a.App, a.material.test, a.Code)
+			if err != nil {
+				w.Logger.Error("the code of a test destination could not be compared", "app", a.App, "challenge", c.Challenge.ID, "error", err)
+			}
+			if fits {
+				p = proof{kind: c.Challenge.Factor}
+			}
 		}
 	}
 	if !sameTransaction(c.Challenge.Transaction, a.Transaction) {

@@ -32,7 +32,7 @@ func (p *panel) Tell(i int, c postgres.Case, j postgres.Judgement, gone postgres
 	ch := c.Challenge
 	id := ch.ID.String()
 	r := &report{
-		app: p.answers[i].App, keys: p.worker.Keys, now: p.now, challenge: id, About: event.About{User: ch.User, Session: ch.Session, Login: ch.Login},
+		app: p.answers[i].App, keys: p.worker.Keys, now: p.now, challenge: id, About: event.About{User: ch.User, Session: ch.Session, Login: ch.Login, Test: ch.Test},
 	}
 	if j.State == otp.Verified {
 		r.event(event.ChallengeVerified, id+"/verified", event.VerifiedData{
@@ -144,7 +144,7 @@ func (r *report) cancelled(c postgres.OpenChallenge) {
 	id := c.ID.String()
 	r.Events = append(r.Events, outbox.Entry(event.Event{
 		App: r.app, Name: event.ChallengeEnded, ID: id + "/ended", Subject: id, Time: r.now,
-		Data: event.Ended{About: event.About{User: r.User, Session: c.Session, Login: c.Login}, Challenge: id, Reason: string(otp.Cancelled)},
+		Data: event.Ended{About: event.About{User: r.User, Session: c.Session, Login: c.Login, Test: c.Test}, Challenge: id, Reason: string(otp.Cancelled)},
 	}))
 }
 
