@@ -1,4 +1,4 @@
-// Package gateway is the HTTP edge: the JSON API, the hosted pages, the support desk, and webhooks.
+// Package gateway is the HTTP edge: the JSON API, the hosted pages, the support desk, webhooks, and what providers tell of deliveries.
 //
 // What it promises: it acts for an app only with the app's key, for a user only within a visit that the app has opened for them, for a support agent only
 // as the agent. It holds no key of codes and reaches no table of the workers': all that it does it asks of them over NATS. What an app or a browser sends is
@@ -28,6 +28,7 @@ import (
 	"github.com/otpost/otpost/pkg/telemetry"
 	"github.com/otpost/otpost/services/gateway/api"
 	"github.com/otpost/otpost/services/gateway/ask"
+	"github.com/otpost/otpost/services/gateway/callback"
 	"github.com/otpost/otpost/services/gateway/desk"
 	"github.com/otpost/otpost/services/gateway/pages"
 	"github.com/otpost/otpost/services/gateway/web"
@@ -48,6 +49,8 @@ type Config struct {
 	Desk    desk.Connect   // how a support agent is connected; nil for no desk
 	Webhook webhook.Config // what it does not name is taken from above
 	SweepBy time.Duration  // how often what has expired is removed
+
+	Callbacks []callback.Source // the providers that tell receipts
 }
 
 // check returns an error that names the first setting that is wrong.
@@ -111,11 +114,18 @@ func New(cfg Config) (*Gateway, error) {
 	if g.webhooks, err = webhook.New(hooks); err != nil {
 		return nil, err
 	}
+	callbacks, err := callback.New(callback.Config{
+		Sources: cfg.Callbacks, PublicURL: cfg.Public, Publish: g.report, Metrics: cfg.Metrics, Logger: cfg.Logger, Now: cfg.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("callbacks: %w", err)
+	}
 	guard := web.Guard{Public: cfg.Public}
 	mux := http.NewServeMux()
 	mux.Handle("/v1/", g.api)
 	mux.Handle("GET /openapi.yaml", g.api)
 	mux.Handle("GET /events/v1/", g.api) // the schemas that it refers to
+	mux.Handle(callback.Prefix, callbacks)
 	mux.Handle("GET /static/", guard.Wrap(web.Static()))
 	mux.Handle("/", guard.Wrap(g.pages.Handler()))
 	if cfg.Desk != nil {
@@ -170,6 +180,11 @@ func (g *Gateway) signal(ctx context.Context, app string, name event.SignalName,
 	return g.Bus.Publish(ctx, bus.Out{Subject: event.SignalSubject(app, name), ID: id, Data: data})
 }
 
+// report passes on what a provider tells of a delivery.
+func (g *Gateway) report(ctx context.Context, id string, r event.Report) error {
+	return g.Bus.Publish(ctx, bus.Out{Subject: event.ReportSubject, ID: id, Data: r.Encode()})
+}
+
 // observed numbers, bounds, logs and counts requests, and sets the headers that every answer has: also of those that the mux gives itself. Of a path it logs
 // the pattern that took it: a path may hold the token of a link.
 func (g *Gateway) observed(mux *http.ServeMux, guard web.Guard) http.Handler {
@@ -206,6 +221,8 @@ func route(pattern string) string {
 	switch _, path, _ := strings.Cut(pattern, "/"); {
 	case strings.HasPrefix(path, "v1/"), path == "openapi.yaml", strings.HasPrefix(path, "events/"):
 		return "api"
+	case strings.HasPrefix(path, "callbacks/"):
+		return "callbacks"
 	case strings.HasPrefix(path, "support"):
 		return "support"
 	case strings.HasPrefix(path, "static/"):
