@@ -41,13 +41,16 @@ const (
 	EventRecoveryCancelled = event.RecoveryCancelled //
 	EventRecoveryExpired   = event.RecoveryExpired   //
 	EventRecoveryRefused   = event.RecoveryRefused   // by the second support agent
+
+	EventAlarmRaised = event.AlarmRaised // Alarm, of the app and no user
 )
 
 // About names the login that an event is about.
 type About struct {
 	User    string `json:"user"`
 	Session string `json:"session"`
-	Login   string `json:"login"` // the id of the Login
+	Login   string `json:"login"`         // the id of the Login
+	Test    bool   `json:"test,omitzero"` // of a challenge to a test destination: nothing is sent, and a fixed code answers it
 }
 
 // ChallengeIssued tells that a user is to answer a challenge.
@@ -87,6 +90,7 @@ type ChallengeDelivery struct {
 	Provider  string  `json:"provider"`
 	Attempt   int     `json:"attempt"` // its number within the challenge, from 1
 	Reason    string  `json:"reason,omitzero"`
+	Late      bool    `json:"late,omitzero"` // another delivery had taken its place before the provider said so
 }
 
 // ChallengeVerified tells of a right answer.
@@ -169,6 +173,25 @@ type RecoveryChange struct {
 	ExpiresAt   time.Time `json:"expires_at,omitzero"`   // of begun, approved and proven
 }
 
+// An Alarm is something that the app's operator ought to look at: money, or somebody who abuses the sending of codes.
+type Alarm struct {
+	Alarm   string    `json:"alarm"`            // one of the constants below
+	Channel Channel   `json:"channel,omitzero"` // that it concerns; empty for all that reach phones
+	Country string    `json:"country,omitzero"` // ISO 3166-1 alpha-2
+	Prefix  string    `json:"prefix,omitzero"`  // of AlarmPumping: the first digits of the numbers, in E.164
+	Spent   string    `json:"spent,omitzero"`   // of a cap: decimal, in the operator's currency
+	Cap     string    `json:"cap,omitzero"`     // decimal, too
+	Until   time.Time `json:"until,omitzero"`   // when it ends by itself; zero where it does not
+	Message string    `json:"message"`          // for people
+}
+
+// The alarms.
+const (
+	AlarmSpendCap     = event.AlarmSpendCap     // a day's cap is reached: phones in the country get no messages until the day is over
+	AlarmSpendWarning = event.AlarmSpendWarning // four fifths of it are spent
+	AlarmPumping      = event.AlarmPumping      // numbers of a prefix are sent codes for the sake of the messages' price; Message says whether it is blocked
+)
+
 // dataOf says how the data of each event is read.
 var dataOf = map[Name]func([]byte) (any, error){
 	EventChallengeIssued:        read[ChallengeIssued],
@@ -198,4 +221,5 @@ var dataOf = map[Name]func([]byte) (any, error){
 	EventRecoveryCancelled:      read[RecoveryChange],
 	EventRecoveryExpired:        read[RecoveryChange],
 	EventRecoveryRefused:        read[RecoveryChange],
+	EventAlarmRaised:            read[Alarm],
 }

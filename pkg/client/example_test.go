@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"github.com/otpost/otpost/pkg/client"
@@ -79,9 +80,18 @@ func ExampleClient_PublishLogin() {
 	fmt.Println("its events name the login", id)
 }
 
-// The code did not come: send it again, over another channel.
+// The code did not come: have a call say it, where there is somebody who calls.
 func ExampleClient_Resend() {
-	sent, err := c.Resend(context.Background(), client.Resend{Challenge: "0193503c-…", Session: "s-9f3c", Channel: client.ChannelEmail})
+	ctx := context.Background()
+	again := client.Resend{Challenge: "0193503c-…", Session: "s-9f3c"}
+	status, err := c.ChallengeStatus(ctx, again.Challenge)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if slices.Contains(status.Channels, client.ChannelVoice) {
+		again.Channel = client.ChannelVoice
+	}
+	sent, err := c.Resend(ctx, again)
 	if e, ok := errors.AsType[*client.Error](err); ok && errors.Is(err, client.ErrRateLimited) {
 		fmt.Println("again in", e.RetryAfter)
 		return
@@ -400,6 +410,12 @@ func ExampleClient_Events() {
 		switch d := e.Data.(type) {
 		case client.ChallengeVerified:
 			return letIn(ctx, e.ID, d.Session) // an error here brings the event again
+		case client.ChallengeDelivery:
+			if e.Name == client.EventChallengeUndeliverable {
+				fmt.Println("the code did not reach", d.User, "by", d.Channel, "over", d.Provider, d.Reason) // the next way is taken by itself
+			}
+		case client.Alarm:
+			fmt.Println(d.Alarm, d.Country, d.Prefix, d.Message)
 		case client.FactorChange:
 			fmt.Println(e.Name, d.User, d.Kind, d.Reason)
 		case client.RecoveryChange:

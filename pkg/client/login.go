@@ -18,7 +18,7 @@ type Login struct {
 	ID          string      `json:"id"`               // makes it idempotent: the same id is one challenge, for a day; made where it is empty
 	User        string      `json:"user"`             // the app's own id of the user
 	Session     string      `json:"session"`          // of the login, for the app's eyes only: whoever answers must name it
-	Channel     Kind        `json:"channel,omitzero"` // the kind of factor to ask for; the user's preferred one where it is empty
+	Channel     Kind        `json:"channel,omitzero"` // the kind of factor to ask for, KindVoice or KindWhatsApp; the user's preferred one where it is empty
 	To          To          `json:"to,omitzero"`      // addresses that the app vouches for; the user's enrolled factors where there are none
 	Locale      string      `json:"locale,omitzero"`  // BCP 47, of the message
 	Origin      Origin      `json:"client,omitzero"`
@@ -52,7 +52,7 @@ const (
 type LoginResult struct {
 	Outcome    Outcome   `json:"outcome"`
 	Challenge  string    `json:"challenge,omitzero"`
-	Channel    Kind      `json:"channel,omitzero"`
+	Channel    Kind      `json:"channel,omitzero"` // how it is asked for: Factor, KindVoice or KindWhatsApp
 	Factor     Kind      `json:"factor,omitzero"`
 	To         string    `json:"to,omitzero"` // masked; none for a factor that needs no delivery
 	ExpiresAt  time.Time `json:"expires_at,omitzero"`
@@ -64,6 +64,7 @@ type LoginResult struct {
 	// Device is the browser's token from now on, of Skipped for a trusted device: put it into the cookie. Where it is empty then, the same login had been
 	// asked for before and that reply was lost: clear the cookie, because the token in it is spent and its next use would count as theft.
 	Device string `json:"device,omitzero"`
+	Test   bool   `json:"test,omitzero"` // of Issued to a test destination: nothing is sent, and a fixed code answers it
 }
 
 // Login asks for a second factor and returns once it is decided and stored. A code, where one is needed, is on its way. The same Login may be sent again.
@@ -188,7 +189,7 @@ func (c *Client) Verify(ctx context.Context, v Verify) (Verdict, error) {
 type Resend struct {
 	Challenge string  `json:"challenge"`
 	Session   string  `json:"session"`
-	Channel   Channel `json:"channel,omitzero"` // another than the last; needed where the challenge was over none
+	Channel   Channel `json:"channel,omitzero"` // another than the last, of ChallengeStatus.Channels; needed where the challenge was over none
 }
 
 // A Resent tells of a code that was sent again.
@@ -198,8 +199,8 @@ type Resent struct {
 	To         string  `json:"to"`          // masked
 }
 
-// Resend sends the code of a challenge once more. Errors: ErrUnknownChallenge, ErrChallengeEnded, ErrRateLimited, ErrNoFactor for a user without an
-// address for the channel.
+// Resend sends the code of a challenge once more. Errors: ErrUnknownChallenge, ErrChallengeEnded, ErrRateLimited, ErrBlockedDestination, and ErrInvalid for
+// a channel that no code can be sent over: see ChallengeStatus.Channels.
 func (c *Client) Resend(ctx context.Context, r Resend) (Resent, error) {
 	return ask[Resent](ctx, c, event.VerbResend, once, r)
 }
@@ -217,10 +218,11 @@ type ChallengeStatus struct {
 	Reason       string      `json:"reason,omitzero"` // why it ended
 	User         string      `json:"user"`
 	Session      string      `json:"session,omitzero"`
-	Channel      Kind        `json:"channel"`
-	To           string      `json:"to,omitzero"`      // masked; where nothing is delivered it is empty
-	Digits       int         `json:"digits,omitzero"`  // of the code that the user types; 0 where a key is touched
-	Methods      []Kind      `json:"methods,omitzero"` // what else the user could use, best first
+	Channel      Kind        `json:"channel"`           // how it asks now: over the channel of the last delivery, or by its kind of factor
+	To           string      `json:"to,omitzero"`       // masked; where nothing is delivered it is empty
+	Digits       int         `json:"digits,omitzero"`   // of the code that the user types; 0 where a key is touched
+	Methods      []Kind      `json:"methods,omitzero"`  // what else the user could use, best first
+	Channels     []Channel   `json:"channels,omitzero"` // over which the code may be sent now, or once ResendAfter is over; none where no sends are left
 	Transaction  Transaction `json:"transaction,omitzero"`
 	CreatedAt    time.Time   `json:"created_at"`
 	ExpiresAt    time.Time   `json:"expires_at"`
@@ -229,9 +231,11 @@ type ChallengeStatus struct {
 	SendsLeft    int         `json:"sends_left"`
 	ResendAfter  Seconds     `json:"resend_after,omitzero"` // until the code may be sent again
 	Deliveries   []Delivery  `json:"deliveries"`
+	Test         bool        `json:"test,omitzero"` // to a test destination
 }
 
-// A Delivery is where one sending of a code stands.
+// A Delivery is where one sending of a code stands: one hand-over to one provider. Where it fails, or is not said to have arrived in time, the next one
+// follows by itself: over another provider, then over another channel.
 type Delivery struct {
 	Attempt   int               `json:"attempt"` // its number within the challenge, from 1
 	Channel   Channel           `json:"channel"`
@@ -242,6 +246,11 @@ type Delivery struct {
 	To        string            `json:"to"` // masked
 	CreatedAt time.Time         `json:"created_at"`
 	UpdatedAt time.Time         `json:"updated_at"`
+
+	Cause       Cause     `json:"cause,omitzero"`
+	AcceptedAt  time.Time `json:"accepted_at,omitzero"`  // when the provider took it; zero where it did not
+	DeliveredAt time.Time `json:"delivered_at,omitzero"` // when it had arrived, as the provider says; zero where it has not
+	AbandonedAt time.Time `json:"abandoned_at,omitzero"` // when another delivery took its place; zero where none has. It may arrive all the same
 }
 
 // ChallengeStatus returns where a challenge stands, with its deliveries. Errors: ErrUnknownChallenge.

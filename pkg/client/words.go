@@ -22,13 +22,22 @@ const (
 	KindBackupCode = otp.FactorBackupCode
 )
 
-// A Channel is a way by which the code of a challenge reaches a person: KindSMS or KindEmail, of the same names.
+// A Channel is a way by which the code of a challenge reaches a person. Three of them reach the phone number of a KindSMS factor.
 type Channel = otp.Channel
 
 // The channels.
 const (
-	ChannelSMS   = otp.SMS
-	ChannelEmail = otp.Email
+	ChannelSMS      = otp.SMS
+	ChannelVoice    = otp.Voice // a call that says the code
+	ChannelWhatsApp = otp.WhatsApp
+	ChannelEmail    = otp.Email
+)
+
+// How the code of a KindSMS factor is asked for over the other channels that reach a phone: in Login, and where replies and events say how a challenge asks.
+// No factor is of these kinds, so nothing else takes them.
+const (
+	KindVoice    = Kind(otp.Voice)
+	KindWhatsApp = Kind(otp.WhatsApp)
 )
 
 // A Method is something that a user recovers with.
@@ -61,6 +70,28 @@ const (
 	StateUndeliverable = otp.Undeliverable
 )
 
+// States of a delivery, as [Delivery] names them.
+const (
+	DeliveryQueued      = otp.DeliveryQueued
+	DeliverySending     = otp.DeliverySending
+	DeliveryAccepted    = otp.DeliveryAccepted    // the provider has it
+	DeliveryDelivered   = otp.DeliveryDelivered   // it has arrived, says the provider
+	DeliveryUndelivered = otp.DeliveryUndelivered // the provider took it, and could not deliver it
+	DeliveryFailed      = otp.DeliveryFailed      // the provider did not take it
+	DeliveryUnconfirmed = otp.DeliveryUnconfirmed // the provider may or may not have taken it
+	DeliveryExpired     = otp.DeliveryExpired     // the challenge had ended before it was sent
+)
+
+// A Cause is why a delivery was ordered.
+type Cause string
+
+// The causes.
+const (
+	CauseSend     Cause = "send"     // by the login, or the user asked for the code again
+	CauseFailover Cause = "failover" // the provider before it failed, or did not say in time that it had delivered
+	CauseFallback Cause = "fallback" // so did the channel before it
+)
+
 // States of a factor.
 const (
 	FactorConfirmed = otp.FactorConfirmed // waits until the backup codes are acknowledged
@@ -87,10 +118,14 @@ type Seconds int
 // Duration returns the wait.
 func (s Seconds) Duration() time.Duration { return time.Duration(s) * time.Second }
 
-// An Origin is where a user's request came from: for the audit, and for what notices tell.
+// An Origin is where a user's request came from: for the audit, for what notices tell, and for limits that hold for an address.
 type Origin struct {
 	IP        string `json:"ip,omitzero"`
 	UserAgent string `json:"user_agent,omitzero"`
+
+	// AndroidHash, of a Login, is that of the Android app that is to find the code in the short message (SMS Retriever): 11 characters, which follow from the
+	// app's name and signature.
+	AndroidHash string `json:"android_hash,omitzero"`
 }
 
 // A Proof is what lets an act pass that weakens an account. Where the user has an active factor it needs both halves: ReauthenticatedAt within the

@@ -43,7 +43,7 @@ func (q *question) answer(ctx context.Context) error {
 			return q.again(ctx)
 		}
 		id := "challenge.wrong"
-		if q.by(s) == otp.FactorWebAuthn {
+		if q.by(s) == byKey {
 			id = "challenge.wrong_key"
 		}
 		return q.render(ctx, wait, q.wrong(q.field(s), id, "Count", r.AttemptsLeft))
@@ -58,7 +58,7 @@ func (q *question) answer(ctx context.Context) error {
 
 // field is the field that an error of the answer stands at; none where there is nothing to type.
 func (q *question) field(s event.StatusReply) string {
-	if q.by(s) == otp.FactorWebAuthn {
+	if q.by(s) == byKey {
 		return ""
 	}
 	return "code"
@@ -73,7 +73,7 @@ func (q *question) request(s event.StatusReply) (ask event.VerifyRequest, wrong 
 	if q.trust(s) > 0 && q.form("trust") != "" {
 		ask.TrustDevice = &event.TrustDevice{Label: q.browser()}
 	}
-	if by := q.by(s); by == otp.FactorWebAuthn {
+	if q.by(s) == byKey {
 		credential := jsontext.Value(q.form("credential"))
 		if len(credential) > event.MaxCredential || !credential.IsValid() || credential.Kind() != '{' {
 			return ask, q.wrong("", "challenge.unreadable")
@@ -135,12 +135,9 @@ type waysData struct {
 }
 
 // An otherWay is one more way to answer.
-type otherWay struct{ Kind, Icon string }
-
-// wayIcons are the pictures of the ways to answer.
-var wayIcons = map[otp.FactorKind]string{
-	otp.FactorTOTP: "app", otp.FactorHOTP: "app", otp.FactorSMS: "text", otp.FactorEmail: "email", otp.FactorWebAuthn: "key", otp.FactorYubikey: "key",
-	otp.FactorBackupCode: "codes",
+type otherWay struct {
+	Kind way
+	Icon string
 }
 
 // ways shows the other ways to answer.
@@ -155,8 +152,8 @@ func (q *question) renderWays(ctx context.Context, wrong []web.FieldError) error
 		return q.ended(ctx, over)
 	}
 	d := waysData{Path: q.path, Recover: q.recoverable()}
-	for _, kind := range q.others(s) {
-		d.Ways = append(d.Ways, otherWay{Kind: kind, Icon: wayIcons[otp.FactorKind(kind)]})
+	for _, w := range others(s, q.by(s)) {
+		d.Ways = append(d.Ways, otherWay{Kind: w, Icon: wayIcons[w]})
 	}
 	return q.show(ctx, "challenge/ways", d, wrong)
 }
@@ -170,21 +167,20 @@ func (q *question) choose(ctx context.Context) error {
 	if over != "" {
 		return q.ended(ctx, over)
 	}
-	chosen := q.form("way")
-	_, sent := otp.FactorKind(chosen).Channel()
+	chosen, now := way(q.form("way")), q.by(s)
 	switch {
-	case chosen == s.Channel:
+	case string(chosen) == s.Channel:
 		*q.way = ""
-	case !slices.Contains(s.Methods, chosen):
+	case chosen != now && !slices.Contains(others(s, now), chosen):
 		return q.renderWays(ctx, q.wrong("", "challenge.way_gone"))
-	case sent:
-		wrong, err := q.send(ctx, chosen)
+	case chosen.sent():
+		wrong, err := q.send(ctx, string(chosen))
 		if err != nil || wrong == nil {
 			return err
 		}
 		return q.renderWays(ctx, wrong)
 	default:
-		*q.way = chosen
+		*q.way = string(chosen)
 	}
 	return q.goTo(ctx, q.path)
 }

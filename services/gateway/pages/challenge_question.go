@@ -74,23 +74,11 @@ func (q *question) standing(ctx context.Context) (s event.StatusReply, over stri
 }
 
 // by is how the user answers: as they wish where that is possible, else as the challenge asks.
-func (q *question) by(s event.StatusReply) otp.FactorKind {
+func (q *question) by(s event.StatusReply) way {
 	if *q.way != "" && slices.Contains(s.Methods, *q.way) {
-		return otp.FactorKind(*q.way)
+		return way(*q.way)
 	}
-	return otp.FactorKind(s.Channel)
-}
-
-// others are the other ways to answer.
-func (q *question) others(s event.StatusReply) []string {
-	now := string(q.by(s))
-	var out []string
-	for _, m := range append([]string{s.Channel}, s.Methods...) {
-		if m != now {
-			out = append(out, m)
-		}
-	}
-	return out
+	return way(s.Channel)
 }
 
 // trust is for how long the browser is trusted where the user wishes it; zero for not at all. What a user is asked to agree to is asked in any browser.
@@ -137,10 +125,12 @@ func (v *visit) countdown(id string, d time.Duration) countdown {
 type questionData struct {
 	Path        string
 	Proves      bool
-	By          otp.FactorKind // how the user answers
-	To          string         // masked; of a code that was sent
-	Digits      int            // of the code, where that is known
-	Request     string         // names this form, so that it counts once however often it is sent
+	By          way    // how the user answers
+	Lead        string // of the text that says what to do
+	Instead     string // of the text that says why the code did not come as it was announced; empty where it did
+	To          string // masked; of a code that was sent
+	Digits      int    // of the code, where that is known
+	Request     string // names this form, so that it counts once however often it is sent
 	Transaction *otp.Transaction
 	Life        countdown  // until the challenge ends
 	Wait        *countdown // until the next answer is taken
@@ -168,21 +158,26 @@ func (q *question) render(ctx context.Context, wait time.Duration, wrong []web.F
 		return q.ended(ctx, over)
 	}
 	d := questionData{
-		Path: q.path, Proves: q.proves, By: q.by(s), Request: uuid.NewString(), Transaction: s.Transaction, Others: len(q.others(s)) > 0 || q.recoverable(),
-		Trusted: q.form("trust") != "",
+		Path: q.path, Proves: q.proves, By: q.by(s), Request: uuid.NewString(), Transaction: s.Transaction, Others: len(others(s, q.by(s))) > 0 || q.recoverable(),
+		Trusted: q.form("trust") != "", Lead: "challenge.lead_" + string(q.by(s)),
 	}
 	life := event.ParseTime(s.ExpiresAt).Sub(q.p.Now())
 	if trust := q.trust(s); trust > 0 {
 		d.Trust = q.trustText(trust)
 	}
 	if string(d.By) == s.Channel {
-		d.Digits = s.Digits
-		_, d.Sent = d.By.Channel()
+		d.Digits, d.Sent = s.Digits, d.By.sent()
 	}
 	d.Life = q.countdown("challenge.life", life)
 	if d.Sent {
 		d.Life = q.countdown("challenge.life_code", life)
 		d.To, d.Resend, d.Failed = s.To, s.SendsLeft > 0, undelivered(s)
+		if d.By == way(otp.Voice) && called(s) {
+			d.Lead += "_over"
+		}
+		if !d.Failed {
+			d.Instead = instead(s)
+		}
 		if d.Resend && s.ResendAfter > 0 {
 			c := q.countdown("challenge.resend_wait", time.Duration(s.ResendAfter)*time.Second)
 			d.ResendWait = &c
@@ -192,7 +187,7 @@ func (q *question) render(ctx context.Context, wait time.Duration, wrong []web.F
 		c := q.countdown("challenge.wait", wait)
 		d.Wait = &c
 	}
-	if d.By == otp.FactorWebAuthn {
+	if d.By == byKey {
 		switch err := q.begin(ctx, &d); reason(err) {
 		case "":
 			if err != nil {
@@ -214,16 +209,6 @@ func (q *question) begin(ctx context.Context, d *questionData) error {
 	r, err := call[event.WebAuthnBeginReply](ctx, q.visit, event.VerbWebAuthnBegin, event.WebAuthnBeginRequest{Challenge: q.id, Session: q.row.Session})
 	d.Options = string(r.Options)
 	return err
-}
-
-// undelivered reports whether the last message with the code did not arrive.
-func undelivered(s event.StatusReply) bool {
-	if len(s.Deliveries) == 0 {
-		return false
-	}
-	last := slices.MaxFunc(s.Deliveries, func(a, b event.StatusDelivery) int { return a.Attempt - b.Attempt })
-	state := otp.DeliveryState(last.State)
-	return state == otp.DeliveryFailed || state == otp.DeliveryUndelivered
 }
 
 // endedData is what is shown of a challenge that has ended.

@@ -18,15 +18,24 @@ func TestTextsOfQuestions(t *testing.T) {
 		t.Fatal(err)
 	}
 	en := texts.Locale("en")
-	for kind, icon := range wayIcons {
-		for _, id := range []string{"challenge.lead_" + string(kind), "challenge.way_" + string(kind), "common.kind_" + string(kind)} {
-			if !en.Has(id) || icon == "" {
+	for w := range wayIcons {
+		ids := []string{"challenge.lead_" + string(w), "challenge.way_" + string(w), "common.kind_" + string(w)}
+		if w.sent() {
+			ids = append(ids, "challenge.help_"+string(w), "challenge.instead_"+string(w))
+		}
+		for _, id := range ids {
+			if !en.Has(id) {
 				t.Errorf("there is no text %s", id)
 			}
 		}
 	}
+	for _, ch := range otp.Channels() {
+		if wayIcons[way(ch)] == "" {
+			t.Errorf("there is no picture of %s", ch)
+		}
+	}
 	for _, kind := range otp.FactorKinds() {
-		if wayIcons[kind] == "" {
+		if wayIcons[way(kind)] == "" {
 			t.Errorf("there is no picture of %s", kind)
 		}
 	}

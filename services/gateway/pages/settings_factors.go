@@ -31,7 +31,7 @@ func rows(list event.FactorListReply) []factorRow {
 		}
 	}
 	for _, f := range list.Factors {
-		out = append(out, factorRow{FactorInfo: f, Icon: wayIcons[otp.FactorKind(f.Kind)], Prefer: active > 1 && f.State == string(otp.FactorActive) && !f.Preferred})
+		out = append(out, factorRow{FactorInfo: f, Icon: wayIcons[way(f.Kind)], Prefer: active > 1 && f.State == string(otp.FactorActive) && !f.Preferred})
 	}
 	return out
 }
