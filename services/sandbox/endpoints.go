@@ -117,10 +117,7 @@ func (s *Sandbox) roleSettings(role bus.Role) ([]byte, error) {
 	p := s.Providers()
 	switch role {
 	case bus.RoleSMS:
-		set("twilio-account-sid", p.TwilioAccountSID)
-		set("twilio-auth-token", p.TwilioAuthToken)
-		set("twilio-from", p.TwilioFrom)
-		set("twilio-base-url", p.TwilioBaseURL)
+		set("providers", s.ProvidersFile())
 	case bus.RoleEmail:
 		set("smtp-host", p.SMTPHost)
 		set("smtp-port", strconv.Itoa(p.SMTPPort))
@@ -135,6 +132,7 @@ func (s *Sandbox) roleSettings(role bus.Role) ([]byte, error) {
 		}
 		set("listen", listen)
 		set("public-url", at.Pages)
+		set("callbacks", s.CallbacksFile())
 	case bus.RoleLetter:
 		set("spool", p.LetterSpool)
 		set("sender", p.LetterSender)

@@ -40,6 +40,7 @@ func (s *Sandbox) startListeners(ctx context.Context) (err error) {
 	}
 	s.inbox = inbox.New(inbox.Config{
 		Logger: s.log, TwilioAccountSID: s.secrets.Twilio.AccountSID, TwilioAuthToken: s.secrets.Twilio.AuthToken,
+		VonageKey: s.secrets.Vonage.Key, VonageSecret: s.secrets.Vonage.Secret, VonageSignatureSecret: s.secrets.Vonage.Signature,
 		SMTPUser: s.secrets.SMTP.User, SMTPPassword: s.secrets.SMTP.Password,
 	})
 	s.HandleHTTP(nil)
@@ -53,7 +54,7 @@ func (s *Sandbox) startListeners(ctx context.Context) (err error) {
 	s.serveHTTP("the inbox", s.inboxHTTP, s.inbox.Handler())
 	s.onClose(func(context.Context) error { s.inbox.Close(); return nil }) // ends live pages, for which the server would wait
 	s.serveSMTP()
-	return nil
+	return s.writeProviders()
 }
 
 // HandleHTTP has the HTTP edge's address serve a gateway, beside the page at "/" that says what runs here; nil has it say that none runs. It may be called

@@ -241,7 +241,7 @@ func (s *Sandbox) removeFolder() error {
 	var errs []error
 	for _, path := range []string{
 		s.keysDir(), s.appsDir(), s.agentsDir(), s.lettersDir(), s.natsDir(), s.postgresDir(), s.shopFile(),
-		filepath.Join(s.dir, secretsName), filepath.Join(s.dir, "lock"),
+		s.ProvidersFile(), s.CallbacksFile(), filepath.Join(s.dir, secretsName), filepath.Join(s.dir, "lock"),
 	} {
 		errs = append(errs, os.RemoveAll(path))
 	}

@@ -25,6 +25,7 @@ type secrets struct {
 	Apps   map[string]appSecrets  `json:"apps"`
 	Agents map[string]string      `json:"agents"` // NATS passwords of support agents
 	Twilio twilioSecrets          `json:"twilio"`
+	Vonage vonageSecrets          `json:"vonage"`
 	SMTP   smtpSecrets            `json:"smtp"`
 }
 
@@ -41,6 +42,12 @@ type appSecrets struct {
 type twilioSecrets struct {
 	AccountSID string `json:"account_sid"` // in Twilio's form: "AC" and 32 hexadecimal digits
 	AuthToken  string `json:"auth_token"`
+}
+
+type vonageSecrets struct {
+	Key       string `json:"key"`
+	Secret    string `json:"secret"`
+	Signature string `json:"signature"` // keys the signature of receipts
 }
 
 type smtpSecrets struct {
@@ -97,6 +104,9 @@ func (s *secrets) complete() (made bool) {
 	}
 	fill(&s.Twilio.AccountSID, func() string { return "AC" + randomHex() })
 	fill(&s.Twilio.AuthToken, randomHex)
+	fill(&s.Vonage.Key, func() string { return randomHex()[:8] })
+	fill(&s.Vonage.Secret, randomHex)
+	fill(&s.Vonage.Signature, randomHex)
 	fill(&s.SMTP.User, func() string { return "otpost" })
 	fill(&s.SMTP.Password, rand.Text)
 	return made

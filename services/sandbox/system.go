@@ -62,6 +62,8 @@ const demoRecoveryWait = 2 * time.Second
 // Security keys are asked for on the hosted pages, wherever these are this time.
 func ensureDemoApp(ctx context.Context, apps *postgres.Apps, pages string) error {
 	policy := otp.DefaultPolicy()
+	policy.Delivery.Countries = []string{otp.AnyCountry} // every number ends in the inbox
+	policy.Delivery.Limits = otp.NoLimits()              // who tries things out is not to be kept waiting; `otpost app update demo` sets some
 	policy.Factors.RecoveryWait = demoRecoveryWait
 	policy.Factors.RPID, policy.Factors.Origins = "localhost", []string{pages}
 	_, err := apps.Create(ctx, postgres.App{

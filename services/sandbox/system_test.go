@@ -76,9 +76,9 @@ func TestEndpoints(t *testing.T) {
 
 	for role, want := range map[string][]string{
 		"challenge": nil, "verification": nil, "enrolment": nil, "operator": nil,
-		"sms":    {"twilio-account-sid", "twilio-auth-token", "twilio-from", "twilio-base-url"},
+		"sms":    {"providers"},
 		"email":  {"smtp-host", "smtp-port", "smtp-tls", "smtp-username", "smtp-password", "smtp-from"},
-		"letter": {"spool", "sender", "sender-country"}, "gateway": {"listen", "public-url"},
+		"letter": {"spool", "sender", "sender-country"}, "gateway": {"listen", "public-url", "callbacks"},
 	} {
 		want = append(want, "nats-url", "nats-user", "nats-password", "database-url", "keys")
 		if role != "operator" {
@@ -521,7 +521,9 @@ func wantDemoPages(t *testing.T, s *sandbox.Sandbox, back ...string) {
 
 func createApp(t *testing.T, s *sandbox.Sandbox, name string) {
 	t.Helper()
-	_, err := appStore(t, s).Create(t.Context(), postgres.App{Name: name, DisplayName: name, Locale: "en", Policy: otp.DefaultPolicy()})
+	policy := otp.DefaultPolicy()
+	policy.Delivery.Countries, policy.Delivery.Limits = []string{otp.AnyCountry}, otp.NoLimits()
+	_, err := appStore(t, s).Create(t.Context(), postgres.App{Name: name, DisplayName: name, Locale: "en", Policy: policy})
 	if err != nil {
 		t.Fatal(err)
 	}
