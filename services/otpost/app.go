@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,6 +46,7 @@ type policyFlags struct {
 	Channels       *string        `help:"Which factor to ask for where neither login nor user says, best first, separated by commas: webauthn, totp, yubikey, hotp, sms, email. An order, not a bar."`
 	NoFactor       *string        `help:"What becomes of a login of a user without factor and address: skip or refuse."`
 	factorPolicyFlags
+	deliveryPolicyFlags
 }
 
 // apply sets what was named. Bounds are checked where the app is written; the languages are those that messages are written in.
@@ -53,7 +57,7 @@ func (f policyFlags) apply(a *postgres.App) error {
 			return err
 		}
 		if base, _, _ := strings.Cut(*f.Locale, "-"); !slices.Contains(catalog.Locales(), base) {
-			return fmt.Errorf("app locale: must be one of %s, not %q", strings.Join(catalog.Locales(), ", "), *f.Locale)
+			return fmt.Errorf("--locale: must be one of %s, not %q", strings.Join(catalog.Locales(), ", "), *f.Locale)
 		}
 	}
 	set(&a.DisplayName, f.DisplayName)
@@ -75,8 +79,14 @@ func (f policyFlags) apply(a *postgres.App) error {
 	if f.NoFactor != nil {
 		a.Policy.NoFactor = otp.NoFactor(*f.NoFactor)
 	}
+	if err := f.deliveryPolicyFlags.apply(&a.Policy.Delivery); err != nil {
+		return err
+	}
 	return f.factorPolicyFlags.apply(&a.Policy.Factors)
 }
+
+// none reports whether nothing was named.
+func (f policyFlags) none() bool { return reflect.DeepEqual(f, policyFlags{}) }
 
 func set[T any](to *T, from *T) {
 	if from != nil {
@@ -108,7 +118,10 @@ func (c *appCreateCmd) Run(r *run) error {
 		if err := showApp(r.stdout, a); err != nil {
 			return err
 		}
-		if err := c.remark(r.stdout, a); err != nil {
+		if err := c.factorPolicyFlags.remark(r.stdout, a); err != nil {
+			return err
+		}
+		if err := c.deliveryPolicyFlags.remark(r.stdout, a); err != nil {
 			return err
 		}
 		if a.Policy.Factors.RPID == "" {
@@ -117,10 +130,26 @@ func (c *appCreateCmd) Run(r *run) error {
 				return err
 			}
 		}
-		_, err = fmt.Fprintf(r.stdout, "\nThe app needs a NATS user: see otpost nats config --app-passwords %s=<password>. Run otpost migrate for\n"+
-			"its durable event consumer. A running otpost up does both by itself and writes .otpost/apps/%[1]s.json.\n", c.Name)
+		text := fmt.Sprintf("\nThe app needs a NATS user: see otpost nats config --app-passwords %s=<password>. Run otpost migrate for\n"+
+			"its durable event consumer.", c.Name)
+		if dir := appsFolder(r.config); dir != "" {
+			text += fmt.Sprintf(" A running otpost up does both by itself and writes\n%s.", filepath.Join(dir, c.Name+".json"))
+		}
+		_, err = fmt.Fprintln(r.stdout, text)
 		return err
 	})
+}
+
+// appsFolder is where otpost up writes the apps' keys, if the settings come from a folder of its making; else it is empty.
+func appsFolder(config string) string {
+	if config == "" {
+		return ""
+	}
+	dir := filepath.Join(filepath.Dir(config), "apps")
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return ""
+	}
+	return dir
 }
 
 type appListCmd struct{ databaseFlags }
@@ -167,7 +196,7 @@ type appPolicySetCmd struct {
 
 // Run changes a policy.
 func (c *appPolicySetCmd) Run(r *run) error {
-	if c.policyFlags == (policyFlags{}) {
+	if c.policyFlags.none() {
 		return errors.New("nothing to set: name at least one setting, such as --digits=8")
 	}
 	return withDB(c.databaseFlags, func(db *postgres.DB) error {
@@ -176,7 +205,7 @@ func (c *appPolicySetCmd) Run(r *run) error {
 		if err != nil {
 			return named(c.Name, err)
 		}
-		party := a.Policy.Factors.RPID
+		party, before := a.Policy.Factors.RPID, appRows(a)
 		if err := c.apply(&a); err != nil {
 			return err
 		}
@@ -196,7 +225,7 @@ func (c *appPolicySetCmd) Run(r *run) error {
 		if err := apps.Update(r.ctx, a); err != nil {
 			return named(c.Name, byFlag(err))
 		}
-		if err := showApp(r.stdout, a); err != nil {
+		if err := showChanges(r.stdout, a.Name, before, appRows(a)); err != nil {
 			return err
 		}
 		if lost > 0 {
@@ -205,7 +234,7 @@ func (c *appPolicySetCmd) Run(r *run) error {
 				return err
 			}
 		}
-		return c.remark(r.stdout, a)
+		return c.factorPolicyFlags.remark(r.stdout, a)
 	})
 }
 
@@ -219,6 +248,35 @@ func plural(n int, one, more string) string {
 
 func showApp(w io.Writer, a postgres.App) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range appRows(a) {
+		fmt.Fprintf(t, "%v\t%v\n", row[0], row[1])
+	}
+	return t.Flush()
+}
+
+// showChanges prints the settings that are not what they were.
+func showChanges(w io.Writer, app string, before, now [][2]any) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	changed := 0
+	for i, row := range now {
+		if was := fmt.Sprint(before[i][1]); was != fmt.Sprint(row[1]) {
+			changed++
+			fmt.Fprintf(t, "%v\t%s → %s\n", row[0], dash(was), dash(fmt.Sprint(row[1])))
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	text := "\nset; otpost app show %s shows all settings\n"
+	if changed == 0 {
+		text = "nothing is changed by that; otpost app show %s shows all settings\n"
+	}
+	_, err := fmt.Fprintf(w, text, app)
+	return err
+}
+
+// appRows are an app's settings by their flags' names.
+func appRows(a postgres.App) [][2]any {
 	p := a.Policy
 	rows := [][2]any{
 		{"name", a.Name},
@@ -235,10 +293,7 @@ func showApp(w io.Writer, a postgres.App) error {
 		{"open-challenges", p.OpenChallenges},
 		{"totp-skew", p.TOTPSkew},
 	}
-	for _, row := range append(rows, factorPolicyFlags{}.rows(p.Factors)...) {
-		fmt.Fprintf(t, "%v\t%v\n", row[0], row[1])
-	}
-	return t.Flush()
+	return slices.Concat(rows, factorPolicyFlags{}.rows(p.Factors), deliveryPolicyFlags{}.rows(p.Delivery))
 }
 
 func channelList(list []otp.FactorKind) string {

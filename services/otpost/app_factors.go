@@ -155,7 +155,22 @@ func (factorPolicyFlags) rows(p otp.FactorPolicy) [][2]any {
 
 // byFlag names the flags in an error about a policy, which names settings as they are stored.
 func byFlag(err error) error {
-	if err == nil || !strings.HasPrefix(err.Error(), "factor policy ") {
+	if err == nil {
+		return nil
+	}
+	for _, as := range [][2]string{
+		{"policy limits: cooldown ", "--send-cooldown: "},
+		{"policy limits: ", "--limit: "},
+		{"policy ", "--"},
+		{"app display-name: ", "--display-name: "},
+		{"app origin: ", "--origin: "},
+		{"app locale: ", "--locale: "},
+	} {
+		if text, ok := strings.CutPrefix(err.Error(), as[0]); ok {
+			return errors.New(as[1] + text)
+		}
+	}
+	if !strings.HasPrefix(err.Error(), "factor policy ") {
 		return err
 	}
 	return flagged(err, "factor policy totp ", "--totp-", "factor policy ", "", "ceremony_seconds:", "--ceremony-life:", "reauth_seconds:", "--reauth-within:",

@@ -12,6 +12,7 @@ import (
 	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/lifecycle"
 	"github.com/otpost/otpost/services/gateway"
+	"github.com/otpost/otpost/services/gateway/callback"
 	"github.com/otpost/otpost/services/gateway/desk"
 	"github.com/otpost/otpost/services/gateway/webhook"
 )
@@ -29,6 +30,7 @@ type gatewayFlags struct {
 	Desk               bool          `default:"true" negatable:"" help:"Serve the support desk at /support."`
 	WebhookConcurrency int           `default:"128" help:"Posts to webhooks at once."`
 	WebhookTimeout     time.Duration `default:"10s" help:"How long a webhook may take to answer."`
+	Callbacks          string        `type:"path" placeholder:"FILE" help:"YAML file of the providers that tell receipts to /callbacks/<provider>, with the secrets that they sign with."`
 }
 
 // Run is the main of otpost gateway.
@@ -45,7 +47,7 @@ func (c *gatewayCmd) build(p parts) (runner, error) {
 	return &gatewayWorker{Gateway: g, server: server.Component()}, nil
 }
 
-// gateway makes the HTTP edge without a server of its own.
+// gateway makes the HTTP edge without a server of its own. Receipts are taken from the providers of --callbacks and those given here.
 func (c *gatewayCmd) gateway(p parts) (*gateway.Gateway, error) {
 	public, err := url.Parse(c.PublicURL)
 	if err != nil {
@@ -54,6 +56,13 @@ func (c *gatewayCmd) gateway(p parts) (*gateway.Gateway, error) {
 	cfg := gateway.Config{
 		DB: p.db, Bus: p.bus, Keys: p.keys, Metrics: p.metrics, Logger: p.log, Now: time.Now, Public: public, SweepBy: time.Minute,
 		Webhook: webhook.Config{Concurrency: c.WebhookConcurrency, Timeout: c.WebhookTimeout},
+	}
+	if c.Callbacks != "" {
+		sources, err := callback.ReadFile(c.Callbacks)
+		if err != nil {
+			return nil, fmt.Errorf("--callbacks: %w", err)
+		}
+		cfg.Callbacks = sources
 	}
 	for _, s := range c.TrustedProxies {
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(s))

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -43,6 +45,14 @@ type cli struct {
 	Account      accountCmd      `cmd:"" group:"operation" help:"Unlock accounts."`
 	Status       statusCmd       `cmd:"" name:"status" group:"operation" help:"Tell where a challenge, a recovery or a message stands, with its deliveries."`
 	Webhook      webhookCmd      `cmd:"" group:"operation" help:"Post apps' events over HTTP, and look after what was not taken."`
+	Providers    providersCmd    `cmd:"" group:"operation" help:"Check a file of providers, and list those that workers have."`
+	Route        routeCmd        `cmd:"" group:"operation" help:"Say which providers carry codes to where, and test it."`
+	Deliveries   deliveriesCmd   `cmd:"" name:"deliveries" group:"operation" help:"Tell why a user's code did not arrive."`
+	Stats        statsCmd        `cmd:"" name:"stats" group:"operation" help:"Tell how the providers do: delivered, verified, late, cost."`
+	Pumping      pumpingCmd      `cmd:"" group:"operation" help:"Tell which prefixes of phone numbers look pumped; block and lift them."`
+	Template     templateCmd     `cmd:"" group:"operation" help:"Give an app its own words for messages with codes."`
+	Sender       senderCmd       `cmd:"" group:"operation" help:"Say what an app's messages to a country come from."`
+	Destination  destinationCmd  `cmd:"" group:"operation" help:"List addresses for tests, and safe ones."`
 	Dead         deadCmd         `cmd:"" group:"operation" help:"List, show, retry and drop dead letters."`
 	NATS         natsCmd         `cmd:"" name:"nats" group:"operation" help:"Configuration and permissions of a NATS server for otpost."`
 	Ver          versionCmd      `cmd:"" name:"version" help:"Print the version."`
@@ -56,6 +66,7 @@ type run struct {
 	logFormat      string
 	logLevel       string
 	command        string // the last word of the command, such as "email" of "factor add email"
+	config         string // the YAML file of --config; empty for none
 }
 
 // exitStatus is an error that carries the process's exit status and has been told already.
@@ -83,14 +94,18 @@ func execute(ctx context.Context, args []string, env func(string) (string, bool)
 		fmt.Fprintf(stderr, "otpost: %v\n", err)
 		return exitUsage
 	}
-	err = parsed.Run(&run{ctx: ctx, log: log, stdout: stdout, stderr: stderr, logFormat: c.LogFormat, logLevel: c.LogLevel, command: parsed.Selected().Name})
+	err = parsed.Run(&run{
+		ctx: ctx, log: log, stdout: stdout, stderr: stderr, logFormat: c.LogFormat, logLevel: c.LogLevel, command: parsed.Selected().Name,
+		config: c.Config,
+	})
 	if err == nil {
 		return exitOK
 	}
 	if status, ok := errors.AsType[exitStatus](err); ok {
 		return int(status)
 	}
-	fmt.Fprintf(stderr, "otpost %s: %v\n", parsed.Command(), err)
+	words := slices.DeleteFunc(strings.Fields(parsed.Command()), func(w string) bool { return strings.HasPrefix(w, "<") }) // arguments' names
+	fmt.Fprintf(stderr, "otpost %s: %v\n", strings.Join(words, " "), err)
 	return 1
 }
 

@@ -16,7 +16,7 @@ type streamFlags struct {
 	StreamWorkAge    time.Duration `default:"24h" help:"How long what nobody consumed is kept."`
 	StreamEventsAge  time.Duration `default:"168h" help:"How long apps can read events back."`
 	StreamDeadAge    time.Duration `default:"168h" help:"How long dead letters are kept."`
-	StreamMaxBytes   int64         `default:"1073741824" help:"Most bytes of each of the five streams; the server sets them aside."`
+	StreamMaxBytes   int64         `default:"1073741824" help:"Most bytes of each of the seven streams; the server sets them aside."`
 	StreamDuplicates time.Duration `default:"2m" help:"How long a message id is known to a stream."`
 	StreamPerApp     int64         `default:"500000" help:"Most logins of one app that may wait; more are refused."`
 	AckWait          time.Duration `default:"10s" help:"How long a message may be in hand before it is delivered again."`

@@ -344,7 +344,8 @@ func describe(v *kong.Value) string {
 	}
 	var notes []string
 	if v.Enum != "" {
-		notes = append(notes, "one of "+strings.Join(v.EnumSlice(), ", "))
+		choices := slices.DeleteFunc(v.EnumSlice(), func(s string) bool { return s == "" }) // not to give it is none to read of
+		notes = append(notes, "one of "+strings.Join(choices, ", "))
 	}
 	switch {
 	case v.Required:
@@ -380,10 +381,14 @@ func shownDefault(v *kong.Value) string {
 	return v.Default
 }
 
-// isSecret reports whether the value is marked as secret, or named like one by somebody who forgot to mark it.
+// isSecret reports whether the value is marked as secret, or named like one by somebody who forgot to mark it. One that can only be true or false is none,
+// whatever its name.
 func isSecret(v *kong.Value) bool {
 	if v.Tag.Has("secret") {
 		return true
+	}
+	if v.IsBool() {
+		return false
 	}
 	words := strings.FieldsFunc(v.Name, func(r rune) bool { return r == '-' || r == '.' })
 	if n := len(words); n > 0 && (words[n-1] == "file" || words[n-1] == "dir") {

@@ -157,7 +157,7 @@ func (c *upCmd) up(r *run, cfg sandbox.Config, show func(context.Context, *sandb
 	}
 	components = append([]lifecycle.Component{{Name: "sandbox", Run: s.Run}}, components...)
 	components = append(components, lifecycle.Component{Name: "show", Run: func(ctx context.Context) error {
-		if err := s.WriteEndpoints(); err != nil {
+		if err := errors.Join(s.EnsureRoute(ctx), s.WriteEndpoints()); err != nil {
 			return err
 		}
 		return show(ctx, s)
@@ -201,9 +201,7 @@ func (c *upCmd) worker(s *sandbox.Sandbox, name bus.Role) (workerFlags, func(par
 	p := s.Providers()
 	switch name {
 	case bus.RoleSMS:
-		return flags, (&smsCmd{deliveryFlags: send, twilioFlags: twilioFlags{
-			TwilioAccountSID: p.TwilioAccountSID, TwilioAuthToken: p.TwilioAuthToken, TwilioFrom: p.TwilioFrom, TwilioBaseURL: p.TwilioBaseURL,
-		}}).build
+		return flags, (&smsCmd{deliveryFlags: send, providersFlags: providersFlags{Providers: s.ProvidersFile()}}).build
 	case bus.RoleEmail:
 		return flags, (&emailCmd{deliveryFlags: send, smtpFlags: smtpFlags{
 			SMTPHost: p.SMTPHost, SMTPPort: p.SMTPPort, SMTPTLS: p.SMTPTLS, SMTPUsername: p.SMTPUser, SMTPPassword: p.SMTPPassword,
@@ -234,7 +232,8 @@ type upGateway struct {
 
 func (e *upGateway) build(p parts) (_ runner, err error) {
 	cmd := gatewayCmd{workerFlags: e.flags, gatewayFlags: gatewayFlags{
-		PublicURL: e.sandbox.Addresses().Pages, Desk: len(e.sandbox.Agents()) > 0, WebhookConcurrency: 32, WebhookTimeout: 10 * time.Second,
+		PublicURL: e.sandbox.Addresses().Pages, Callbacks: e.sandbox.CallbacksFile(), Desk: len(e.sandbox.Agents()) > 0, WebhookConcurrency: 32,
+		WebhookTimeout: 10 * time.Second,
 	}}
 	if e.Gateway, err = cmd.gateway(p); err != nil {
 		return nil, err

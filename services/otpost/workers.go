@@ -12,6 +12,7 @@ import (
 
 	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/delivery"
+	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/postgres"
 	"github.com/otpost/otpost/services/challenge"
 	"github.com/otpost/otpost/services/email"
@@ -88,8 +89,8 @@ func (c *enrolmentCmd) build(p parts) (runner, error) {
 // deliveryFlags are what all channel workers have.
 type deliveryFlags struct {
 	SendTimeout time.Duration `default:"10s" help:"How long a provider may take to accept a message."`
-	Lease       time.Duration `default:"15s" help:"How long a delivery is a worker's own; after that it counts as abandoned. Must be longer than --send-timeout."`
-	Concurrency int           `default:"64" help:"Hand-overs to the provider at once."`
+	Lease       time.Duration `default:"15s" help:"How long a delivery is a worker's own; after that it counts as abandoned. Longer than --send-timeout; made longer where several providers need it."`
+	Concurrency int           `default:"64" help:"Hand-overs at once, over each channel."`
 }
 
 func (f deliveryFlags) config(p parts) (delivery.Config, error) {
@@ -108,22 +109,32 @@ func (f deliveryFlags) config(p parts) (delivery.Config, error) {
 	}, nil
 }
 
+func (f deliveryFlags) defaults(p parts) providerDefaults {
+	return providerDefaults{timeout: f.SendTimeout, concurrency: f.Concurrency, metrics: p.metrics, log: p.log}
+}
+
+// providersFlags name the file of providers.
+type providersFlags struct {
+	Providers string `type:"path" placeholder:"FILE" help:"YAML file with the providers, in place of the flags for one; otpost providers check reads it."`
+}
+
 type smsCmd struct {
 	workerFlags
 	deliveryFlags
+	providersFlags
 	twilioFlags
 }
 
-// twilioFlags say how to reach Twilio.
+// twilioFlags say how to reach Twilio, where it is the only provider and sends SMS only.
 type twilioFlags struct {
-	TwilioAccountSID          string `name:"twilio-account-sid" required:"" placeholder:"AC…" help:"Account of Twilio."`
+	TwilioAccountSID          string `name:"twilio-account-sid" placeholder:"AC…" help:"Account of Twilio; or give --providers."`
 	TwilioAuthToken           string `name:"twilio-auth-token" secret:"" help:"Auth token of the account; or give an API key."`
 	TwilioAPIKey              string `name:"twilio-api-key" placeholder:"SK…" help:"API key, in place of the auth token."`
 	TwilioAPISecret           string `name:"twilio-api-secret" secret:"" help:"Secret of the API key."`
 	TwilioFrom                string `name:"twilio-from" placeholder:"+1…" help:"Number or sender id that messages come from; or give a messaging service."`
 	TwilioMessagingServiceSID string `name:"twilio-messaging-service-sid" placeholder:"MG…" help:"Messaging service, in place of a number."`
 	TwilioBaseURL             string `name:"twilio-base-url" placeholder:"URL" help:"Another server that speaks Twilio's API, such as the simulator's."`
-	TwilioStatusCallback      string `name:"twilio-status-callback" placeholder:"URL" help:"Public URL that Twilio tells receipts to."`
+	TwilioStatusCallback      string `name:"twilio-status-callback" placeholder:"URL" help:"Where Twilio tells receipts to: the gateway's address as the world sees it, and /callbacks/twilio."`
 }
 
 // flagged names the flags in an error that names the fields of a provider's configuration, one line for all of them.
@@ -135,15 +146,35 @@ func flagged(err error, flags ...string) error {
 	return errors.New(text)
 }
 
-func (c *smsCmd) provider(log *slog.Logger) (*sms.Twilio, error) {
-	p, err := sms.NewTwilio(sms.TwilioConfig{
-		AccountSID: c.TwilioAccountSID, AuthToken: c.TwilioAuthToken, APIKey: c.TwilioAPIKey, APISecret: c.TwilioAPISecret, From: c.TwilioFrom,
-		MessagingServiceSID: c.TwilioMessagingServiceSID, BaseURL: c.TwilioBaseURL, StatusCallback: c.TwilioStatusCallback, Timeout: c.SendTimeout,
-		Connections: c.Concurrency, Logger: log, Now: time.Now,
-	})
-	return p, flagged(err, "twilio: ", "", "MessagingServiceSID", "--twilio-messaging-service-sid", "AccountSID", "--twilio-account-sid", "AuthToken",
-		"--twilio-auth-token", "APIKey", "--twilio-api-key", "APISecret", "--twilio-api-secret", "From", "--twilio-from", "BaseURL", "--twilio-base-url",
-		"StatusCallback", "--twilio-status-callback", "Timeout", "--send-timeout", "Connections", "--concurrency")
+// set makes the provider of the flags, or those of the file.
+func (c *smsCmd) set(p parts) (providerSet, error) {
+	if c.Providers != "" {
+		if c.twilioFlags != (twilioFlags{}) {
+			return nil, errors.New("--providers: holds all providers, give no --twilio-… beside it")
+		}
+		return readProviders(c.Providers, phones, c.defaults(p))
+	}
+	if c.TwilioAccountSID == "" {
+		return nil, errors.New("--providers: no provider is given; name a file, or give one by --twilio-account-sid and the flags beside it")
+	}
+	if err := checkCallback("--twilio-status-callback", c.TwilioStatusCallback, "twilio"); err != nil {
+		return nil, err
+	}
+	cfg := sms.TwilioConfig{
+		AccountSID: c.TwilioAccountSID, AuthToken: c.TwilioAuthToken, APIKey: c.TwilioAPIKey, APISecret: c.TwilioAPISecret,
+		MessagingServiceSID: c.TwilioMessagingServiceSID, BaseURL: c.TwilioBaseURL, Callback: c.TwilioStatusCallback, Timeout: c.SendTimeout,
+		Connections: c.Concurrency, Logger: p.log, Now: time.Now,
+	}
+	if c.TwilioFrom != "" {
+		cfg.From = []string{c.TwilioFrom}
+	}
+	twilio, err := sms.NewTwilio(cfg)
+	if err != nil {
+		return nil, flagged(err, "twilio: ", "", "MessagingServiceSID", "--twilio-messaging-service-sid", "AccountSID", "--twilio-account-sid", "AuthToken",
+			"--twilio-auth-token", "APIKey", "--twilio-api-key", "APISecret", "--twilio-api-secret", "From", "--twilio-from", "BaseURL", "--twilio-base-url",
+			"Callback", "--twilio-status-callback", "Timeout", "--send-timeout", "Connections", "--concurrency")
+	}
+	return single(twilio, "twilio", otp.SMS, c.TwilioStatusCallback != "", c.defaults(p))
 }
 
 // Run is the main of otpost sms.
@@ -152,33 +183,35 @@ func (c *smsCmd) Run(r *run) error {
 }
 
 func (c *smsCmd) build(p parts) (runner, error) {
-	twilio, err := c.provider(p.log)
-	if err != nil {
-		return nil, err
-	}
 	cfg, err := c.config(p)
 	if err != nil {
 		return nil, err
 	}
-	return sms.New(cfg, twilio)
+	set, err := c.set(p)
+	if err != nil {
+		return nil, err
+	}
+	return newSender(p, cfg, phones, set, sms.New)
 }
 
 type emailCmd struct {
 	workerFlags
 	deliveryFlags
+	providersFlags
 	smtpFlags
+	bounceFlags
 }
 
-// smtpFlags say how to reach the mail relay.
+// smtpFlags say how to reach the mail relay, where there is one only.
 type smtpFlags struct {
-	SMTPHost        string        `name:"smtp-host" required:"" help:"Host of the mail relay."`
+	SMTPHost        string        `name:"smtp-host" help:"Host of the mail relay; or give --providers."`
 	SMTPPort        int           `name:"smtp-port" help:"Its port; 587, or 465 with --smtp-tls=implicit, or 25 with none."`
 	SMTPTLS         string        `name:"smtp-tls" enum:"starttls,opportunistic,implicit,none" default:"starttls" help:"How the connection is encrypted: starttls (required), opportunistic, implicit, none."`
 	SMTPCA          string        `name:"smtp-ca" type:"path" placeholder:"FILE" help:"PEM file of the authority that signed the relay's certificate."`
 	SMTPUsername    string        `name:"smtp-username" help:"User to log in as; none logs in as nobody."`
 	SMTPPassword    string        `name:"smtp-password" secret:"" help:"Password of the user."`
 	SMTPAuth        string        `name:"smtp-auth" default:"auto" help:"Mechanism: auto, plain, login, cram-md5, scram-sha-256 or xoauth2."`
-	SMTPFrom        string        `name:"smtp-from" required:"" placeholder:"MAILBOX" help:"Sender, such as 'Shop <no-reply@shop.example>'."`
+	SMTPFrom        string        `name:"smtp-from" placeholder:"MAILBOX" help:"Sender, such as 'Shop <no-reply@shop.example>'."`
 	SMTPHelo        string        `name:"smtp-helo" help:"Name that the worker gives itself to the relay."`
 	SMTPConnections int           `name:"smtp-connections" default:"8" help:"Connections that are kept."`
 	SMTPMaxIdle     time.Duration `name:"smtp-max-idle" default:"30s" help:"An idle connection is closed after this."`
@@ -189,7 +222,32 @@ type smtpFlags struct {
 	DKIMKey         string        `name:"dkim-key" secret:"" help:"Private key in PEM; give its file by OTPOST_DKIM_KEY_FILE."`
 }
 
-func (c *emailCmd) provider(log *slog.Logger) (*email.SMTP, error) {
+// given reports whether any of the flags is there that has no default.
+func (f smtpFlags) given() bool {
+	return f.SMTPHost != "" || f.SMTPPort != 0 || f.SMTPCA != "" || f.SMTPUsername != "" || f.SMTPPassword != "" || f.SMTPFrom != "" || f.SMTPHelo != "" ||
+		f.DKIMDomain != "" || f.DKIMSelector != "" || f.DKIMKey != ""
+}
+
+// set makes the relay of the flags, or those of the file.
+func (c *emailCmd) set(p parts) (providerSet, error) {
+	if c.Providers != "" {
+		if c.given() {
+			return nil, errors.New("--providers: holds all relays, give no --smtp-… and --dkim-… beside it")
+		}
+		return readProviders(c.Providers, mail, c.defaults(p))
+	}
+	if c.SMTPHost == "" {
+		return nil, errors.New("--providers: no mail relay is given; name a file, or give one by --smtp-host, --smtp-from and the flags beside them")
+	}
+	relay, err := c.relay(p.log)
+	if err != nil {
+		return nil, err
+	}
+	return single(relay, "smtp", otp.Email, false, c.defaults(p))
+}
+
+// relay makes the provider that the flags describe.
+func (c *emailCmd) relay(log *slog.Logger) (*email.SMTP, error) {
 	cfg := email.SMTPConfig{
 		Host: c.SMTPHost, Port: c.SMTPPort, TLS: email.TLSMode(c.SMTPTLS), Username: c.SMTPUsername, Password: c.SMTPPassword, Auth: c.SMTPAuth,
 		From: c.SMTPFrom, Helo: c.SMTPHelo, Connections: c.SMTPConnections, MaxAge: c.SMTPMaxAge, MaxIdle: c.SMTPMaxIdle,
@@ -224,30 +282,21 @@ func (c *emailCmd) Run(r *run) error {
 }
 
 func (c *emailCmd) build(p parts) (runner, error) {
-	relay, err := c.provider(p.log)
-	if err != nil {
-		return nil, err
-	}
 	cfg, err := c.config(p)
 	if err != nil {
 		return nil, err
 	}
-	w, err := email.New(cfg, relay)
+	set, err := c.set(p)
 	if err != nil {
 		return nil, err
 	}
-	return &emailWorker{Worker: w, relay: relay}, nil
-}
-
-// emailWorker says goodbye to the relay once the last message is out.
-type emailWorker struct {
-	*delivery.Worker
-	relay *email.SMTP
-}
-
-// Run works until ctx ends.
-func (w *emailWorker) Run(ctx context.Context) error {
-	return errors.Join(w.Worker.Run(ctx), w.relay.Close())
+	w, err := newSender(p, cfg, mail, set, func(cfg delivery.Config, _ otp.Channel, providers ...delivery.Provider) (*delivery.Worker, error) {
+		return email.New(cfg, providers...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.with(p, w)
 }
 
 type letterCmd struct {
