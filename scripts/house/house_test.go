@@ -21,30 +21,36 @@ const module = "github.com/otpost/otpost"
 var arrows = map[string][]string{
 	// at the bottom: they import none of ours
 	"pkg/otp":            {},
+	"pkg/bounce":         {},
 	"pkg/lifecycle":      {},
 	"pkg/telemetry":      {},
 	"pkg/embedded":       {},
 	"pkg/inbox":          {},
+	"pkg/pumping":        {},
 	"pkg/qr":             {},
 	"schemas":            {},
 	"schemas/migrations": {},
 
-	"pkg/event":    {"pkg/otp"},
-	"pkg/keyring":  {"pkg/otp"},
-	"pkg/message":  {"pkg/otp"},
-	"pkg/seeds":    {"pkg/otp"},
-	"pkg/webauthn": {"pkg/otp"},
-	"pkg/client":   {"pkg/event", "pkg/otp"}, // of apps: it knows the contract and nothing of how otpost keeps it
-	"pkg/bus":      {"pkg/event", "pkg/lifecycle", "pkg/otp", "pkg/telemetry"},
-	"pkg/postgres": {"pkg/event", "pkg/otp", "schemas/migrations"},
-	"pkg/apps":     {"pkg/otp", "pkg/postgres"},
-	"pkg/outbox":   {"pkg/bus", "pkg/event", "pkg/otp", "pkg/postgres"},
-	"pkg/requests": {"pkg/bus", "pkg/event", "pkg/otp", "pkg/postgres", "pkg/telemetry"},
+	"pkg/event":         {"pkg/otp"},
+	"pkg/keyring":       {"pkg/otp"},
+	"pkg/message":       {"pkg/otp"},
+	"pkg/route":         {"pkg/otp"},
+	"pkg/seeds":         {"pkg/otp"},
+	"pkg/webauthn":      {"pkg/otp"},
+	"pkg/client":        {"pkg/event", "pkg/otp"}, // of apps: it knows the contract and nothing of how otpost keeps it
+	"pkg/bus":           {"pkg/event", "pkg/lifecycle", "pkg/otp", "pkg/telemetry"},
+	"pkg/postgres":      {"pkg/event", "pkg/otp", "pkg/pumping", "pkg/route", "schemas/migrations"},
+	"pkg/apps":          {"pkg/otp", "pkg/postgres"},
+	"pkg/limit":         {"pkg/event", "pkg/keyring", "pkg/otp", "pkg/postgres"},
+	"pkg/pumping/watch": {"pkg/keyring", "pkg/otp", "pkg/postgres", "pkg/pumping"},
+	"pkg/routes":        {"pkg/otp", "pkg/postgres", "pkg/route"},
+	"pkg/outbox":        {"pkg/bus", "pkg/event", "pkg/otp", "pkg/postgres"},
+	"pkg/requests":      {"pkg/bus", "pkg/event", "pkg/otp", "pkg/postgres", "pkg/telemetry"},
 	"pkg/delivery": {
-		"pkg/bus", "pkg/event", "pkg/keyring", "pkg/lifecycle", "pkg/message", "pkg/otp", "pkg/postgres", "pkg/telemetry",
+		"pkg/bus", "pkg/event", "pkg/keyring", "pkg/lifecycle", "pkg/limit", "pkg/message", "pkg/otp", "pkg/postgres", "pkg/telemetry",
 	},
 	"pkg/otposttest": {
-		"pkg/bus", "pkg/embedded", "pkg/event", "pkg/inbox", "pkg/keyring", "pkg/lifecycle", "pkg/otp", "pkg/postgres", "pkg/telemetry",
+		"pkg/bus", "pkg/embedded", "pkg/event", "pkg/inbox", "pkg/keyring", "pkg/lifecycle", "pkg/limit", "pkg/otp", "pkg/postgres", "pkg/telemetry",
 		"schemas", "schemas/migrations",
 	},
 
@@ -53,30 +59,32 @@ var arrows = map[string][]string{
 	"services/email":     working,
 	"services/enrolment": working,
 	"services/gateway": slices.Concat(working, []string{
-		"services/gateway/api", "services/gateway/ask", "services/gateway/desk", "services/gateway/pages", "services/gateway/web", "services/gateway/webhook",
+		"services/gateway/api", "services/gateway/ask", "services/gateway/callback", "services/gateway/desk", "services/gateway/pages", "services/gateway/web",
+		"services/gateway/webhook",
 	}),
 	"services/letter":       working,
 	"services/sms":          working,
 	"services/verification": working,
 
 	// the parts of the gateway
-	"services/gateway/ask":     {"pkg/bus", "pkg/otp"},
-	"services/gateway/web":     {},
-	"services/gateway/api":     slices.Concat(working, []string{"schemas", "services/gateway/ask", "services/gateway/web"}),
-	"services/gateway/desk":    slices.Concat(working, []string{"services/gateway/web"}),
-	"services/gateway/pages":   slices.Concat(working, []string{"services/gateway/ask", "services/gateway/web"}),
-	"services/gateway/webhook": working,
+	"services/gateway/ask":      {"pkg/bus", "pkg/otp"},
+	"services/gateway/web":      {},
+	"services/gateway/api":      slices.Concat(working, []string{"schemas", "services/gateway/ask", "services/gateway/web"}),
+	"services/gateway/desk":     slices.Concat(working, []string{"services/gateway/web"}),
+	"services/gateway/pages":    slices.Concat(working, []string{"services/gateway/ask", "services/gateway/web"}),
+	"services/gateway/webhook":  working,
+	"services/gateway/callback": working,
 
 	// everything on one machine, without the workers
-	"services/sandbox": {"pkg/bus", "pkg/embedded", "pkg/event", "pkg/inbox", "pkg/keyring", "pkg/lifecycle", "pkg/otp", "pkg/postgres", "services/sandbox/shop"},
+	"services/sandbox": {"pkg/bus", "pkg/embedded", "pkg/event", "pkg/inbox", "pkg/keyring", "pkg/lifecycle", "pkg/limit", "pkg/otp", "pkg/postgres", "pkg/route", "services/sandbox/shop"},
 
 	"services/sandbox/shop": {}, // an app as anybody would write one
 
 	// the command wires them
 	"services/otpost": slices.Concat(working, []string{
 		"pkg/embedded", "pkg/inbox", "schemas", "schemas/migrations",
-		"services/challenge", "services/email", "services/enrolment", "services/gateway", "services/gateway/ask", "services/gateway/desk", "services/gateway/pages",
-		"services/gateway/web", "services/gateway/webhook", "services/letter",
+		"services/challenge", "services/email", "services/enrolment", "services/gateway", "services/gateway/ask", "services/gateway/callback", "services/gateway/desk",
+		"services/gateway/pages", "services/gateway/web", "services/gateway/webhook", "services/letter",
 		"services/sandbox", "services/sandbox/shop", "services/sms", "services/verification",
 	}),
 
@@ -89,13 +97,16 @@ var arrows = map[string][]string{
 
 // working is what a service is made from: neither the servers of one machine, nor the simulated providers, nor the test bench.
 var working = []string{
-	"pkg/apps", "pkg/bus", "pkg/delivery", "pkg/event", "pkg/keyring", "pkg/lifecycle", "pkg/message", "pkg/otp", "pkg/outbox", "pkg/postgres",
-	"pkg/qr", "pkg/requests", "pkg/seeds", "pkg/telemetry", "pkg/webauthn",
+	"pkg/apps", "pkg/bounce", "pkg/bus", "pkg/delivery", "pkg/event", "pkg/keyring", "pkg/lifecycle", "pkg/limit", "pkg/message", "pkg/otp", "pkg/outbox", "pkg/postgres",
+	"pkg/pumping", "pkg/pumping/watch", "pkg/qr", "pkg/requests", "pkg/route", "pkg/routes", "pkg/seeds", "pkg/telemetry", "pkg/webauthn",
 }
 
 // importers says who alone may import a library. Tests may too: they speak to what is ours as others do.
 var importers = map[string][]string{
-	"github.com/twilio/twilio-go":       {"services/sms"},
+	"github.com/sony/gobreaker/v2":      {"pkg/delivery"},
+	"github.com/twilio/twilio-go":       {"services/sms", "services/gateway/callback"},
+	"github.com/emersion/go-imap/v2":    {"services/email"},
+	"github.com/aws":                    {"services/sms", "pkg/inbox"},
 	"github.com/wneessen/go-mail":       {"services/email"},
 	"codeberg.org/go-pdf/fpdf":          {"services/letter"},
 	"github.com/boombuler/barcode":      {"pkg/qr"},
@@ -217,7 +228,7 @@ func TestFaults(t *testing.T) {
 		"not in its tests either":           {test("services/sms", ours("services/email")), "a test of services/sms imports services/email"},
 		"nobody imports the command":        {pkg("services/challenge", ours("services/otpost")), "services/challenge imports services/otpost"},
 		"the bench is for tests":            {pkg("services/otpost", ours("pkg/otposttest")), "services/otpost imports pkg/otposttest"},
-		"Twilio is of the SMS service":      {pkg("services/challenge", "github.com/twilio/twilio-go/client"), "services/challenge imports github.com/twilio/twilio-go/client, which only services/sms may"},
+		"Twilio is of the SMS service":      {pkg("services/challenge", "github.com/twilio/twilio-go/client"), "services/challenge imports github.com/twilio/twilio-go/client, which only services/sms and services/gateway/callback may"},
 		"SQL is of the stores":              {pkg("pkg/outbox", "github.com/jmoiron/sqlx"), "pkg/outbox imports github.com/jmoiron/sqlx, which only pkg/postgres may"},
 		"keys are of one package":           {pkg("services/verification", "github.com/go-webauthn/webauthn/protocol"), "services/verification imports github.com/go-webauthn/webauthn/protocol, which only pkg/webauthn may"},
 		"the SDK is an app's":               {pkg("pkg/client", ours("pkg/bus")), "pkg/client imports pkg/bus"},

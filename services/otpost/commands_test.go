@@ -75,19 +75,41 @@ func TestAppCommands(t *testing.T) {
 		t.Errorf("it does not say %q:\n%s", hint, out)
 	}
 	sh.fails(1, []string{"shop"}, "app", "create", "shop")
+	if hint := "otpost app policy set shop --countries="; !strings.Contains(out, hint) {
+		t.Errorf("it does not say %q:\n%s", hint, out)
+	}
 	if out := sh.ok("app", "create", "keyed", "--rp-id=keyed.example", "--origins=https://keyed.example"); strings.Contains(out, "security keys") {
 		t.Errorf("it says how to allow what is allowed:\n%s", out)
 	}
 	sh.fails(1, []string{"app name"}, "app", "create", "Shop")
+	if strings.Contains(out, "apps/shop.json") {
+		t.Errorf("it names a file of no folder that it knows:\n%s", out)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "operator.yaml"), []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "apps"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, file := sh.ok("app", "create", "beside", "--config="+filepath.Join(dir, "operator.yaml")), filepath.Join(dir, "apps", "beside.json"); !strings.Contains(out, "\n"+file) {
+		t.Errorf("it does not name %s:\n%s", file, out)
+	}
 	sh.ok("app", "create", "another")
 	out = sh.ok("app", "list")
 	has(t, out, "another", "another", "webauthn,totp,yubikey,hotp,sms,email", "6", "5m", "5")
 	has(t, out, "shop", "The Shop", "sms,email", "8", "3m", "5")
 	out = sh.ok("app", "policy", "set", "shop", "--life=10m", "--cooldown=1m", "--attempts=10", "--sends=1", "--open-challenges=10", "--totp-skew=0", "--no-factor=refuse",
 		"--origin=https://shop.example", "--locale=cs", "--channels=totp")
-	if shown := sh.ok("app", "show", "shop"); shown != out {
-		t.Errorf("policy set shows:\n%s\nshow shows:\n%s", out, shown)
+	has(t, out, "life", "3m → 10m")
+	has(t, out, "origin", "- → https://shop.example")
+	if !strings.HasSuffix(out, "\n\nset; otpost app show shop shows all settings\n") || strings.Count(out, "\n") != 12 {
+		t.Errorf("it does not show what has changed and no more:\n%s", out)
 	}
+	if out := sh.ok("app", "policy", "set", "shop", "--life=10m"); !strings.HasPrefix(out, "nothing is changed by that;") {
+		t.Errorf("where nothing changes it says:\n%s", out)
+	}
+	out = sh.ok("app", "show", "shop")
 	for _, row := range [][]string{
 		{"life", "10m"},
 		{"cooldown", "1m"},
@@ -104,6 +126,44 @@ func TestAppCommands(t *testing.T) {
 	} {
 		has(t, out, row...)
 	}
+	out = sh.ok("app", "policy", "set", "shop", "--countries=US, CZ", "--fallback=voice,email", "--limit=user=1/m,2/h,3/d", "--limit=app=9/d", "--limit=ip=",
+		"--send-cooldown=30s", "--spend-cap=US=25.00", "--spend-cap=*=0.0079", "--pumping=block", "--no-sms-webotp", "--no-sms-keep-secret", "--sms-fold")
+	has(t, out, "limit user", "6/m,20/h,50/d → 1/m,2/h,3/d")
+	out = sh.ok("app", "show", "shop")
+	for _, row := range [][]string{
+		{"countries", "US,CZ"},
+		{"fallback", "voice,email"},
+		{"limit user", "1/m,2/h,3/d"},
+		{"limit destination", "6/m,20/h,50/d"},
+		{"limit app", "9/d"},
+		{"limit ip", "none"},
+		{"send-cooldown", "30s"},
+		{"spend-cap", "*=0.0079,US=25.00"},
+		{"pumping", "block"},
+		{"sms-webotp", "false"},
+		{"sms-keep-secret", "false"},
+		{"sms-fold", "true"},
+	} {
+		has(t, out, row...)
+	}
+	has(t, sh.ok("app", "policy", "set", "shop", "--spend-cap=US=", "--sms-webotp", "--countries="), "spend-cap", "*=0.0079,US=25.00 → *=0.0079")
+	out = sh.ok("app", "show", "shop")
+	for _, row := range [][]string{{"spend-cap", "*=0.0079"}, {"sms-webotp", "true"}, {"sms-fold", "true"}, {"limit user", "1/m,2/h,3/d"}} {
+		has(t, out, row...)
+	}
+	if out := sh.ok("app", "policy", "set", "--help"); strings.Contains(strings.Join(strings.Fields(out), ""), "SECRET_FILE") {
+		t.Errorf("what is true or false is taken for a secret:\n%s", out)
+	}
+	for bad, name := range map[string]string{
+		"--countries=USA": "countries", "--fallback=pigeon": "fallback", "--fallback=letter": "fallback", "--limit=user=0/m": "limit", "--limit=user=6/w": "limit",
+		"--limit=user=6/m,7/m": "limit", "--limit=moon=6/m": "moon", "--send-cooldown=2h": "send-cooldown", "--spend-cap=US=1.2345678": "spend-cap", "--spend-cap=usa=1": "spend-cap",
+		"--spend-cap=US=-1": "spend-cap", "--pumping=perhaps": "pumping",
+	} {
+		if name != "moon" {
+			name = "otpost app policy set: --" + name
+		}
+		sh.fails(1, []string{name}, "app", "policy", "set", "shop", bad)
+	}
 	sh.ok("app", "policy", "set", "shop", "--origin=")
 	for _, bad := range []string{
 		"digits=3", "digits=11", "life=59s", "life=11m", "life=90500ms", "attempts=0", "attempts=11", "sends=0", "sends=11", "cooldown=9s", "cooldown=11m",
@@ -111,7 +171,7 @@ func TestAppCommands(t *testing.T) {
 		"origin=shop.example", "origin=https://shop.example/login", "locale=c'est", "display-name=", "display-name=" + strings.Repeat("x", 65),
 	} {
 		name, _, _ := strings.Cut(bad, "=")
-		sh.fails(1, []string{name}, "app", "policy", "set", "shop", "--"+bad)
+		sh.fails(1, []string{"--" + name}, "app", "policy", "set", "shop", "--"+bad)
 	}
 	for _, bad := range []string{"digits=many", "life=5", "attempts=1.5"} {
 		name, _, _ := strings.Cut(bad, "=")
@@ -121,9 +181,10 @@ func TestAppCommands(t *testing.T) {
 		"--hotp-resync=200", "--ceremony-life=2m", "--reauth-within=1m", "--cooling-off=0s", "--device-life=2160h", "--device-grace=5s", "--recovery-wait=90m",
 		"--recoveries-per-day=1", "--recovery-methods=US=email+phone+letter; DE=; *=email", "--support-approval=false", "--rp-id=shop.example",
 		"--origins=https://shop.example, https://pay.shop.example", "--channels=webauthn,yubikey")
-	if shown := sh.ok("app", "show", "shop"); shown+"\nNobody in DE can recover by themselves.\n" != out {
-		t.Errorf("policy set shows:\n%s\nshow shows:\n%s", out, shown)
+	if !strings.HasSuffix(out, "\n\nset; otpost app show shop shows all settings\n\nNobody in DE can recover by themselves.\n") {
+		t.Errorf("it says:\n%s", out)
 	}
+	out = sh.ok("app", "show", "shop")
 	for _, row := range [][]string{
 		{"max-factors", "5"},
 		{"totp-algorithm", "SHA256"},
@@ -443,6 +504,40 @@ func TestMigrateCommand(t *testing.T) {
 	sh.fails(1, []string{"ack-wait"}, "migrate", "--ack-wait=10ms")
 }
 
+func TestDestinationCommands(t *testing.T) {
+	t.Parallel()
+	db, keys := otposttest.Postgres(t), otposttest.Keys(t)
+	db.App(t, "shop")
+	sh := shell{t, map[string]string{"OTPOST_DATABASE_URL": db.URL("operator"), "OTPOST_KEYS": keys}}
+	if out := sh.ok("destination", "add", "--app=shop", "--test=+1 500 555 0006", "--code=123456", "--note=ci"); !strings.Contains(out, "test") || strings.Contains(out, "5550006") {
+		t.Errorf("it says:\n%s", out)
+	}
+	sh.ok("destination", "add", "--app=shop", "--safe=Boss@example.com")
+	out := sh.ok("destination", "list")
+	has(t, out, "shop", "test", "+1•••••0006", "ci")
+	has(t, out, "shop", "safe", "B•••@example.com")
+	if dump := db.Dump(t); strings.Contains(dump, "5005550006") || strings.Contains(dump, "123456") || strings.Contains(dump, "oss@") {
+		t.Error("the database holds an address or a code")
+	}
+	sh.fails(1, []string{"--code"}, "destination", "add", "--app=shop", "--test=+15005550006")
+	sh.fails(1, []string{"--code"}, "destination", "add", "--app=shop", "--test=+15005550006", "--code=12a4")
+	sh.fails(1, []string{"--code"}, "destination", "add", "--app=shop", "--safe=+15005550007", "--code=123456")
+	sh.fails(1, []string{"otpost destination add: --safe: has letters"}, "destination", "add", "--app=shop", "--safe=nowhere")
+	sh.fails(1, []string{"--test, --safe: give one of them"}, "destination", "add", "--app=shop")
+	sh.fails(2, []string{"--test", "--safe"}, "destination", "add", "--app=shop", "--test=+15005550006", "--safe=+15005550007")
+	if out := sh.ok("destination", "add", "--help"); strings.Contains(out, "--test=ADDRESS --safe") || strings.Count(out, "--test") != 2 {
+		t.Errorf("the help asks for both --test and --safe:\n%s", out)
+	}
+	sh.fails(1, []string{"moon"}, "destination", "add", "--app=moon", "--safe=+15005550007")
+	sh.fails(1, []string{"otpost destination remove: <address>, --test, --safe: give one of them"}, "destination", "remove", "--app=shop")
+	sh.fails(1, []string{"give one of them"}, "destination", "remove", "--app=shop", "+15005550006", "--test=+15005550006")
+	sh.fails(1, []string{"<address>: has letters"}, "destination", "remove", "--app=shop", "nowhere")
+	sh.fails(1, []string{"--safe: +1•••••0006 is listed as a test destination"}, "destination", "remove", "--app=shop", "--safe=+15005550006")
+	sh.ok("destination", "remove", "--app=shop", "--test=+15005550006")
+	sh.ok("destination", "remove", "--app=shop", "boss+tag@example.com") // the same mailbox
+	sh.fails(1, []string{"not listed"}, "destination", "remove", "--app=shop", "boss@example.com")
+}
+
 func TestHelpOfEveryCommand(t *testing.T) {
 	t.Parallel()
 	sh := shell{t, nil}
@@ -454,7 +549,7 @@ func TestHelpOfEveryCommand(t *testing.T) {
 		"", "up", "demo", "challenge", "sms", "email", "verification", "migrate", "keys", "keys init", "keys list", "keys rotate", "keys promote", "keys remove",
 		"enrolment", "letter", "factor add hotp", "factor add yubikey", "factor import", "factor tokens", "factor tokens list", "factor tokens release", "audit", "support", "support find", "support begin",
 		"support approve", "support refuse", "support cancel", "support status",
-		"app", "app create", "app list", "app show", "app policy", "app policy set", "factor", "factor add", "factor add totp", "factor add sms", "factor add email",
+		"destination", "destination add", "destination list", "destination remove", "app", "app create", "app list", "app show", "app policy", "app policy set", "factor", "factor add", "factor add totp", "factor add sms", "factor add email",
 		"factor list", "account", "account unlock", "status", "dead", "dead list", "dead show", "dead retry", "dead drop", "nats", "nats config",
 		"nats permissions", "version",
 	} {
@@ -496,7 +591,8 @@ func TestWrongSettings(t *testing.T) {
 	}{
 		{"no NATS", "challenge", map[string]string{"OTPOST_NATS_URL": ""}, 2, []string{"--nats-url", "OTPOST_NATS_URL"}},
 		{"no Postgres", "verification", map[string]string{"OTPOST_DATABASE_URL": ""}, 2, []string{"--database-url", "OTPOST_DATABASE_URL"}},
-		{"nothing", "email", map[string]string{"OTPOST_NATS_URL": "", "OTPOST_KEYS": "", "OTPOST_SMTP_HOST": ""}, 2, []string{"--nats-url", "--keys", "--smtp-host"}},
+		{"nothing", "email", map[string]string{"OTPOST_NATS_URL": "", "OTPOST_KEYS": ""}, 2, []string{"--nats-url", "--keys"}},
+		{"no relay", "email", map[string]string{"OTPOST_SMTP_HOST": ""}, 1, []string{"--providers", "--smtp-host"}},
 		{"keys elsewhere", "challenge", map[string]string{"OTPOST_KEYS": t.TempDir()}, 1, []string{"--keys"}},
 		{"wrong NATS", "challenge", map[string]string{"OTPOST_NATS_URL": "::"}, 1, []string{"--nats-url"}},
 		{"a page for NATS", "sms", map[string]string{"OTPOST_NATS_URL": "nats://127.0.0.1:4222,http://u:hunter2@127.0.0.1"}, 1, []string{"--nats-url"}},

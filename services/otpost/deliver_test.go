@@ -448,7 +448,7 @@ func TestSweeper(t *testing.T) {
 
 	left := event.Event{
 		App: "demo", Name: event.ChallengeSkipped, ID: "left behind", Time: s.clock.Now(),
-		Data: event.Skipped{About: event.About{User: "u", Session: "s", Login: "l"}, Reason: "no_factor"},
+		Data: event.Skipped{User: "u", Session: "s", Login: "l", Reason: "no_factor"},
 	}
 	s.db.Exec(t, `INSERT INTO outbox (id, subject, payload, created_at, role) VALUES ($1, $2, $3, $4, 'otpost_challenge')`, left.ID, event.EventSubject("demo", left.Name),
 		left.Encode(), s.clock.Now().Add(-6*time.Second))

@@ -342,7 +342,7 @@ func TestBadRequests(t *testing.T) {
 			{"trust_device.label", "", "trust_device.label must not be empty"},
 		}},
 		event.VerbResend: {challenge, session, {
-			{"channel", "totp", "channel must be one of sms, email"}, {"channel", "pigeon", "channel must be one of sms, email"},
+			{"channel", "totp", "channel must be one of sms, voice, whatsapp, email"}, {"channel", "pigeon", "channel must be one of sms, voice, whatsapp, email"},
 		}},
 		event.VerbCancel: {challenge, session},
 		event.VerbStatus: {challenge, {{"session", "s", "session is not a known field"}}},

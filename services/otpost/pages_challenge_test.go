@@ -4,15 +4,19 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/otpost/otpost/pkg/bus"
 	"github.com/otpost/otpost/pkg/event"
+	"github.com/otpost/otpost/pkg/inbox"
 	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/otposttest"
+	"github.com/otpost/otpost/pkg/postgres"
 )
 
 // This file is the page of a login's challenge, as a browser without scripts sees it.
@@ -322,5 +326,127 @@ func TestPageOfAChallengeLeadsNowhereElse(t *testing.T) {
 	for _, path := range []string{"/setup", "/setup/app", "/settings", "/settings/recovery", "/deactivate", "/prove", "/challenge"} {
 		w.Open(path)
 		w.At("/recovery")
+	}
+}
+
+// A phone that can be called is one more way to have the code, as is WhatsApp where there is a provider; what it came over last is no other way.
+func TestPageOfACall(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	calls := postgres.ProviderRow{Channel: otp.Voice, Name: "calls", Kind: "twilio"}
+	if err := postgres.NewRoutes(s.db.Role("sms")).Register(t.Context(), s.clock.Now(), []postgres.ProviderRow{calls}); err != nil {
+		t.Fatal(err)
+	}
+	s.run(factorRoles...)
+	e := s.edge()
+	login := s.begin("alice", bySMS(1))
+	if st := s.status(login.Challenge); !slices.Equal(st.Channels, []string{"sms", "voice"}) {
+		t.Errorf("the code can be sent over %v", st.Channels)
+	}
+	v := e.challenged("alice", login.Challenge)
+	v.Open("/challenge/ways")
+	v.says(http.StatusOK, "Phone call", "We call you and read out a code")
+	v.hides("WhatsApp", "Text message")
+	v.Fill("/challenge/ways", map[string]string{"way": "whatsapp"})
+	v.says(http.StatusUnprocessableEntity, "no longer available")
+	v.Fill("/challenge/ways", map[string]string{"way": "voice"})
+	v.says(http.StatusUnprocessableEntity, "too soon to send the code again")
+	s.clock.Advance(s.app.Policy.Cooldown)
+	v.Fill("/challenge/ways", map[string]string{"way": "voice"})
+	v.At("/challenge")
+	v.says(http.StatusOK, "We are calling "+login.To, "Call me again", "until your phone rings")
+	v.hides("so we are")
+	v.Open("/challenge/ways")
+	v.says(http.StatusOK, "Text message")
+	v.hides("Phone call")
+	if st := s.status(login.Challenge); st.Channel != "voice" || st.SendsLeft == 0 {
+		t.Errorf("after a call was asked for: %+v", st)
+	}
+	s.clock.Advance(s.app.Policy.Cooldown)
+	v.Open("/challenge")
+	v.Fill("/challenge/resend", nil)
+	v.says(http.StatusOK, "We are calling "+login.To)
+	v.Fill("/challenge", map[string]string{"code": s.loginCode(login.Challenge)})
+	if r := v.result(); r.Outcome != event.OutcomeVerified || r.Factor != "sms" {
+		t.Errorf("with a code that a call said: %+v", r)
+	}
+
+	asked := s.begin("bob", map[string]any{"to": map[string]any{"sms": phone(2)}, "channel": "voice"})
+	if asked.Channel != "voice" || asked.Factor != "sms" {
+		t.Errorf("a login that asks for a call: %+v", asked)
+	}
+	e.challenged("bob", asked.Challenge).says(http.StatusOK, "We are calling "+asked.To)
+	for st := s.status(asked.Challenge); st.SendsLeft > 0; st = s.status(asked.Challenge) {
+		s.clock.Advance(s.app.Policy.Cooldown)
+		must[event.ResendReply](s, event.VerbResend, map[string]any{"challenge": asked.Challenge, "session": "session of bob"})
+	}
+	if st := s.status(asked.Challenge); st.Channels != nil {
+		t.Errorf("no sends are left, and yet it could be sent over %v", st.Channels)
+	}
+	must[event.CancelReply](s, event.VerbCancel, map[string]any{"challenge": asked.Challenge, "session": "session of bob"})
+}
+
+// Where the code took another way by itself, the page says so, and over which it could be had again.
+func TestPageOfAChallengeThatFellBack(t *testing.T) {
+	t.Parallel()
+	r := newRouted(t, []otp.Channel{otp.Voice, otp.Email})
+	r.run(bus.RoleChallenge)
+	e := r.edge()
+	for n, c := range []struct {
+		name  string
+		voice inbox.Fault
+		says  []string
+		ways  []string
+		not   string
+	}{
+		{
+			"a call that rings",
+			inbox.Fault{Outcome: "none"},
+			[]string{"The text message did not arrive, so we are trying another way.", "We are calling +1", "Call me again"},
+			[]string{"Text message", "Email"},
+			"Phone call",
+		},
+		{
+			"a call that was taken",
+			inbox.Fault{},
+			[]string{"The text message did not arrive", "We called +1"},
+			[]string{"Text message", "Email"},
+			"Phone call",
+		},
+		{
+			"a mail in the end",
+			inbox.Fault{Status: 503},
+			[]string{"The text message did not arrive", "We sent a code to u", "spam folder"},
+			[]string{"Text message", "Phone call"},
+			"Email",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r, user := r.at(t), c.name
+			e := &edge{s: r.system, URL: e.URL, key: e.key}
+			r.fault("primary", phone(n), inbox.Fault{Status: 400, Code: "21614"})
+			r.fault("calls", phone(n), c.voice)
+			login := r.begin(user, map[string]any{"to": map[string]any{"sms": phone(n), "email": address(n)}})
+			var v *visitor
+			otposttest.Eventually(t, "what became of the code", func() bool {
+				if v == nil {
+					v = e.challenged(user, login.Challenge)
+				}
+				v.Open("/challenge")
+				return strings.Contains(v.Text(), c.says[len(c.says)-1])
+			})
+			v.says(http.StatusOK, c.says...)
+			v.Open("/challenge/ways")
+			v.says(http.StatusOK, c.ways...)
+			v.hides(c.not)
+			v.Open("/challenge")
+			v.Fill("/language", map[string]string{"language": "de"})
+			v.says(http.StatusOK, "Die SMS ist nicht angekommen, deshalb versuchen wir es auf einem anderen Weg.")
+			v.Fill("/challenge", map[string]string{"code": r.loginCode(login.Challenge)})
+			if got := v.result(); got.Outcome != event.OutcomeVerified {
+				t.Errorf("the code that took another way: %+v", got)
+			}
+		})
 	}
 }

@@ -77,8 +77,8 @@ func TestNoEventIsLostWhileTheAppsCannotBeRead(t *testing.T) {
 	}
 	s.run(bus.RoleSMS)
 	s.code(phone(1))
-	s.run(bus.RoleChallenge)
 	time.AfterFunc(time.Second, func() { _ = tx.Rollback() })
+	s.run(bus.RoleChallenge)
 	s.heard.Wait(t, event.ChallengeSent, func(e otposttest.Event) bool { return e.Subject == c.Challenge })
 	s.clock.Advance(s.app.Policy.Life + time.Second)
 	if reason := s.ended(c.Challenge); reason != "expired" {

@@ -23,6 +23,7 @@ import (
 	"github.com/otpost/otpost/pkg/event"
 	"github.com/otpost/otpost/pkg/inbox"
 	"github.com/otpost/otpost/pkg/keyring"
+	"github.com/otpost/otpost/pkg/otp"
 	"github.com/otpost/otpost/pkg/otposttest"
 	"github.com/otpost/otpost/pkg/postgres"
 	"github.com/otpost/otpost/pkg/telemetry"
@@ -171,12 +172,12 @@ func (s *system) worker(role bus.Role) runner {
 	case bus.RoleSMS:
 		var p *sms.Twilio
 		p, err = sms.NewTwilio(sms.TwilioConfig{
-			AccountSID: s.box.AccountSID, AuthToken: s.box.AuthToken, From: "+15005550006", BaseURL: s.box.TwilioURL, Logger: s.log.Logger,
+			AccountSID: s.box.AccountSID, AuthToken: s.box.AuthToken, From: []string{"+15005550006"}, BaseURL: s.box.TwilioURL, Logger: s.log.Logger,
 			Now: s.clock.Now, Timeout: 3 * time.Second,
 		})
 		if err == nil {
 			s.t.Cleanup(p.Close)
-			r, err = sms.New(send, p)
+			r, err = sms.New(send, otp.SMS, p)
 		}
 	case bus.RoleEmail:
 		var p *email.SMTP
@@ -198,10 +199,15 @@ func (s *system) worker(role bus.Role) runner {
 			r, err = letter.New(send, p, letter.Options{Sender: "Demo · 1 Market St · San Francisco CA 94105", SenderCountry: "US"})
 		}
 	case bus.RoleEnrolment:
-		r, err = enrolment.New(enrolment.Config{
+		var w *enrolment.Worker
+		w, err = enrolment.New(enrolment.Config{
 			DB: db, Bus: b, Keys: keys, Metrics: s.metrics, Logger: s.log.Logger, Now: s.clock.Now, Version: microVersion,
 			Sweep: enrolment.Sweep{Every: 50 * time.Millisecond},
 		})
+		if err == nil {
+			err = w.Prepare(context.Background())
+		}
+		r = w
 	default:
 		s.t.Fatalf("there is no worker %s", role)
 	}

@@ -79,6 +79,9 @@ func TestOtherMethods(t *testing.T) {
 	p.click("Use another method").at("/challenge/ways").says("How do you want to confirm?").click("Email").says("It is a little too soon to send the code again.")
 	p.cooledDown()
 	p.click("Email").at("/challenge").says("•••@example.com")
+	p.cooledDown()
+	p.click("Use another method").at("/challenge/ways").says("Text message", "WhatsApp").click("Phone call").at("/challenge").says("The code is on its way.", "Call me again")
+	p.click("Didn’t get the code?").says("until your phone rings")
 	p.click("Use another method").at("/challenge/ways").click("Backup code").at("/challenge").says("Enter a backup code")
 	p.fill("Backup code", strings.ToLower(strings.ReplaceAll(codes[4], "-", ""))).click("Continue").at("/account").says("Backup codes left: 9")
 

@@ -102,7 +102,10 @@
     leave: () => { document.left = true; return true; },
     noticePrint: () => { window.print = () => { document.printed = (document.printed || 0) + 1; }; return true; },
     timesPrinted: () => document.printed || 0,
-    tall: () => document.documentElement.scrollHeight,
-    wide: () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    tall: () => (document.documentElement ? document.documentElement.scrollHeight : 0),
+    wide: () => { // a page that loads itself anew has none for a moment
+      const page = document.documentElement;
+      return page ? page.scrollWidth - page.clientWidth : 0;
+    },
   };
 })()
