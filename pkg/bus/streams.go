@@ -141,6 +141,11 @@ func streams(s StreamSettings) []jetstream.StreamConfig {
 	}
 }
 
+// Declared returns how many streams, and consumers of workers, there are to declare.
+func Declared() (streamCount, consumerCount int) {
+	return len(streams(DefaultStreamSettings())), len(consumers)
+}
+
 // Declare makes the streams and consumers, or brings those that are there to the settings. It loses no message. The role must be operator.
 func (b *Bus) Declare(ctx context.Context, s StreamSettings) error {
 	if err := s.Check(); err != nil {

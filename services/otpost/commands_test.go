@@ -490,7 +490,7 @@ func TestMigrateCommand(t *testing.T) {
 		"OTPOST_NATS_URL": nats.URL(), "OTPOST_NATS_PASSWORD": nats.Password(bus.RoleOperator), "OTPOST_DATABASE_URL": db.URL(otposttest.Owner),
 	}}
 	db.Exec(t, `DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC`)
-	if out := sh.ok("migrate"); !strings.Contains(out, "00001_foundation.sql") || !strings.Contains(out, "00002_factors.sql") || !strings.Contains(out, "6 streams, 6 consumers of workers, 0 of apps") {
+	if out := sh.ok("migrate"); !strings.Contains(out, "00001_foundation.sql") || !strings.Contains(out, "00002_factors.sql") || !strings.Contains(out, "7 streams, 10 consumers of workers, 0 of apps") {
 		t.Errorf("the first says:\n%s", out)
 	}
 	db.App(t, "demo")

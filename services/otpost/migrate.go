@@ -37,22 +37,25 @@ type migrateCmd struct {
 	Wait time.Duration `default:"30s" help:"How long to wait for NATS and Postgres."`
 }
 
+// declareWithin bounds the declaring of streams and consumers: some dozens of requests, each of which a server answers once it has written to its disk.
+const declareWithin = 2 * time.Minute
+
 // Run migrates the database as its owner and declares streams and consumers as the NATS operator.
 func (c *migrateCmd) Run(r *run) error {
 	if err := c.settings().Check(); err != nil {
 		return fmt.Errorf("--%w", err)
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, c.Wait)
+	waiting, cancel := context.WithTimeout(r.ctx, c.Wait)
 	defer cancel()
 	db, err := c.open()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	if err := lifecycle.Backoff(ctx, r.log, "reaching Postgres", db.Ping); err != nil {
+	if err := lifecycle.Backoff(waiting, r.log, "reaching Postgres", db.Ping); err != nil {
 		return err
 	}
-	steps, err := db.Migrate(ctx)
+	steps, err := db.Migrate(r.ctx) // takes as long as it takes: constraints read what is there
 	if err != nil {
 		return err
 	}
@@ -66,10 +69,14 @@ func (c *migrateCmd) Run(r *run) error {
 	if err != nil {
 		return fmt.Errorf("--nats-url: %w", err)
 	}
-	defer func() { _ = b.Close(context.WithoutCancel(ctx)) }()
-	if err := lifecycle.Backoff(ctx, r.log, "reaching NATS", func(context.Context) error { return b.Connected() }); err != nil {
+	defer func() { _ = b.Close(context.WithoutCancel(r.ctx)) }()
+	waiting, cancel = context.WithTimeout(r.ctx, c.Wait)
+	defer cancel()
+	if err := lifecycle.Backoff(waiting, r.log, "reaching NATS", func(context.Context) error { return b.Connected() }); err != nil {
 		return err
 	}
+	ctx, stop := context.WithTimeout(r.ctx, declareWithin)
+	defer stop()
 	if err := b.Declare(ctx, c.settings()); err != nil {
 		return err
 	}
@@ -82,6 +89,7 @@ func (c *migrateCmd) Run(r *run) error {
 			return err
 		}
 	}
-	fmt.Fprintf(r.stdout, "declared  6 streams, 6 consumers of workers, %d of apps\n", len(apps))
+	streams, consumers := bus.Declared()
+	fmt.Fprintf(r.stdout, "declared  %d streams, %d consumers of workers, %d of apps\n", streams, consumers, len(apps))
 	return nil
 }
