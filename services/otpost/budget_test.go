@@ -26,7 +26,7 @@ func roomy(attempts int) func(*systemOptions) {
 
 // run1 runs a command line inside the test and returns its exit status and what it said.
 func run1(ctx context.Context, env map[string]string, args ...string) (status int, stdout, stderr string) {
-	ctx, cancel := context.WithTimeout(ctx, otposttest.Patience) // a worker whose settings are right would not end
+	ctx, cancel := context.WithTimeout(ctx, 3*otposttest.Patience) // a worker whose settings are right would not end
 	defer cancel()
 	var out, problems bytes.Buffer
 	status = execute(ctx, args, func(name string) (string, bool) { v, ok := env[name]; return v, ok }, &out, &problems)
